@@ -1,0 +1,80 @@
+"""Which kernel runs an op: one table, one question, one answer.
+
+Ops do not know kernels and kernels do not know ops; they meet here by name.
+An op without kernels never asks: its body is written anew when one registers.
+"""
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Callable
+
+from .errors import ArgumentError, message
+
+TABLE: dict = {}           # (op, device's kind) -> kernels, preferred first
+on_register: dict = {}     # op -> called when its kernels change
+_policy = [os.environ.get("MINIDL_KERNELS", "auto")]     # auto | off | a maker: cpu, cuda, triton
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A fused implementation with the contract of an op's closed form."""
+
+    name: str                  # "layer_norm.triton": op and maker
+    op: str                    # "layer_norm"
+    device: str                # "cpu" or "cuda"
+    forward: Callable
+    backward: Callable
+    refuses: Callable          # (arrays, params) -> reason it cannot run, or None
+    deterministic: bool = True
+
+
+def register(kernel):
+    """Put a kernel into the table; the op's callers have it from now on."""
+    TABLE.setdefault((kernel.op, kernel.device), []).append(kernel)
+    on_register.get(kernel.op, lambda: None)()
+    return kernel
+
+
+def unregister(kernel):
+    """Take it out again."""
+    TABLE[kernel.op, kernel.device].remove(kernel)
+    on_register.get(kernel.op, lambda: None)()
+
+
+def has_kernels(op):
+    """Does the table hold any kernel for this op?"""
+    return any(kernels for (name, _), kernels in TABLE.items() if name == op)
+
+
+def _candidates(op, device):
+    policy = _policy[0]
+    kernels = TABLE.get((op, device.partition(":")[0]), ())
+    return () if policy == "off" else [k for k in kernels if policy in ("auto", k.name.rpartition(".")[2])]
+
+
+def choose(op, device, arrays, params):
+    """The first kernel that does not refuse; None means: the reference."""
+    return next((k for k in _candidates(op, device) if k.refuses(arrays, params) is None), None)
+
+
+def reasons(op, device, arrays, params):
+    """Why each kernel would or would not run, one line each."""
+    rows = [f"{k.name}: {k.refuses(arrays, params) or 'runs'}" for k in _candidates(op, device)]
+    return "\n".join([*rows, f"{op}: the reference runs on {device} where no kernel does"])
+
+
+@contextmanager
+def use_kernels(policy):
+    """`with use_kernels("off"):` runs references only; "auto": the first that fits; "cpu", "cuda", "triton": that maker's.
+
+    Raises:
+        ArgumentError: no kernel is by such a maker.
+    """
+    makers = {k.name.rpartition(".")[2] for kernels in TABLE.values() for k in kernels} | {"cpu", "cuda", "triton"}
+    if policy not in ("auto", "off") and policy not in makers:
+        raise ArgumentError(message("use_kernels", "policy", f"auto, off, or one of {', '.join(sorted(makers))}", repr(policy)))
+    before, _policy[0] = _policy[0], policy
+    try:
+        yield
+    finally:
+        _policy[0] = before

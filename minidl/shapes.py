@@ -1,0 +1,147 @@
+"""Shape contracts, written once and used three times.
+
+    "x(*,D) weight(D) bias(D)? -> (*,D)"
+
+The same line is the documentation, the run-time check and the generator of
+the property tests.  Grammar, left of the arrow:  NAME "(" dims ")" [":" kind] ["?" | "+"]
+    dim   a symbol, an integer, a multiple such as 4H, or first of all
+          "*"   any leading axes, the same wherever it stands in the contract
+          "..." any leading axes, which broadcast (the engine undoes that in backward)
+          "_"   any leading axes, without relation to any others
+    kind  int, bool, any: a dtype of its own; without one the array shares the dtype of its neighbours;
+          float: it shares it, and that must be floating
+    ?     the argument may be None
+    +     the argument is a sequence of such arrays (the op's only input)
+Right of it, one "(dims)" per output; a last "+" means "and as many more as the op likes".
+A symbol that occurs only there is computed by the op: unchecked.
+"""
+import re
+from dataclasses import dataclass
+
+from .errors import ShapeError, message
+
+
+@dataclass(frozen=True)
+class Slot:
+    name: str
+    dims: tuple
+    kind: str = "same"
+    optional: bool = False
+    many: bool = False
+
+    def __str__(self):
+        return f"{self.name}({','.join(self.dims)})"
+
+    def split(self):
+        """("*" | "..." | "_" | None, the named axes)."""
+        lead = self.dims[:1] if self.dims[:1] in (("*",), ("...",), ("_",)) else ()
+        return (lead[0] if lead else None), self.dims[len(lead):]
+
+
+@dataclass(frozen=True)
+class Contract:
+    inputs: tuple
+    outputs: tuple
+    several: bool              # the op returns a tuple
+
+    def bind(self, op, shapes):
+        """Check `shapes` (name -> tuple) and return the symbols' values: slow, and explains."""
+        env, origin = {}, {}
+        for slot in self.inputs:
+            shape = shapes.get(slot.name)
+            if shape is None:
+                if not slot.optional:
+                    raise ShapeError(message(op, slot.name, f"an array {slot}", "None"))
+                continue
+            for one in shape if slot.many else (shape,):
+                _match(op, slot, one, env, origin)
+        return env
+
+    def tests(self):
+        """The same check as source lines: fast, and only says no. Arrays are called `<name>_`.
+
+        A sequence of arrays is not checked here: the op's own forward, or NumPy, says no.
+        """
+        if any(s.many for s in self.inputs):
+            return []
+        counts = [d for s in self.inputs for d in s.dims]
+        known, lines = set(), []
+
+        def settled(d):
+            return d[0].isdigit() and (d.isdigit() or d.lstrip("0123456789") in known) or d in known
+
+        for slot in self.inputs:
+            lead, tail = slot.split()
+            array, mine = f"{slot.name}_", []
+            if lead is None and all(map(settled, tail)):
+                mine.append(f"if {array}.shape != ({''.join(_code(d) + ', ' for d in tail)}): raise Mismatch")
+            elif lead is None:                                    # new symbols: unpacking checks the rank
+                names = [f"_axis{i}" if settled(d) else d for i, d in enumerate(tail)]
+                mine.append(f"{', '.join(names)}{',' * (len(tail) == 1)} = {array}.shape")
+                clash = [f"{n} != {_code(d)}" for n, d in zip(names, tail) if n != d]
+                mine += [f"if {' or '.join(clash)}: raise Mismatch"] if clash else []
+            elif tail or lead == "*" and counts.count("*") > 1:
+                mine.append(f"_shape = {array}.shape")
+                for i, d in enumerate(tail, -len(tail)):
+                    mine.append(f"if _shape[{i}] != {_code(d)}: raise Mismatch" if settled(d) else f"{d} = _shape[{i}]")
+                rest = f"_shape[:-{len(tail)}]" if tail else "_shape"
+                if lead == "*" and counts.count("*") > 1:
+                    mine.append(f"if {rest} != _star: raise Mismatch" if "*" in known else f"_star = {rest}")
+            known.update(d for d in slot.dims if not d[0].isdigit())
+            lines += [f"if {array} is not None:", *("    " + m for m in mine)] if slot.optional and mine else mine
+        return lines
+
+
+def parse(text):
+    """Parse a contract line into a `Contract`."""
+    left, _, right = text.partition("->")
+
+    def dims(d):
+        return tuple(d.replace(" ", "").split(",")) if d.strip() else ()
+
+    slots = [Slot(n, dims(d), kind or "same", mark == "?", mark == "+")
+             for n, d, kind, mark in re.findall(r"(\w+)\(([^)]*)\)(?::(\w+))?([?+])?", left)]
+    outs = [Slot("out", dims(d)) for d in re.findall(r"\(([^)]*)\)", right)]
+    return Contract(tuple(slots), tuple(outs), len(outs) > 1 or right.rstrip().endswith("+"))
+
+
+def _code(dim):
+    """4H as an expression: 4*H."""
+    return re.sub(r"^(\d+)(?=[A-Za-z])", r"\1*", dim)
+
+
+def _match(op, slot, shape, env, origin):
+    lead, tail = slot.split()
+    extra = len(shape) - len(tail)
+    if extra < 0 or extra and lead is None:
+        raise ShapeError(message(op, slot.name, f"{'at least ' if lead else ''}{len(tail)} axes {slot}", tuple(shape)))
+    batch = tuple(shape[:extra])
+    if lead == "*" and env.setdefault("*", batch) != batch:
+        raise ShapeError(message(op, slot.name, f"leading axes {env['*']} as in {origin['*']}", tuple(shape)))
+    if lead == "...":
+        before = env.get("...", ())
+        env["..."] = broadcast(before, batch)
+        if env["..."] is None:
+            raise ShapeError(message(op, slot.name, f"leading axes that broadcast with {origin['...']}", tuple(shape)))
+    if lead:
+        origin.setdefault(lead, f"{slot.name}={tuple(shape)}")
+    for symbol, size in zip(tail, shape[extra:]):
+        want = env.setdefault(symbol, size) if not symbol[0].isdigit() else eval(_code(symbol), {}, env)
+        if want != size:
+            source = f" (from {origin[symbol]})" if symbol in origin else ""
+            raise ShapeError(message(op, slot.name, f"{slot} with {symbol}={want}{source}", tuple(shape)))
+        origin.setdefault(symbol, f"{slot}={tuple(shape)}")
+
+
+def broadcast(a, b):
+    """The shape that two shapes broadcast to, or None where there is none."""
+    n = max(len(a), len(b))
+    pairs = list(zip((1,) * (n - len(a)) + a, (1,) * (n - len(b)) + b))
+    return None if any(p != q and 1 not in (p, q) for p, q in pairs) else tuple(q if p == 1 else p for p, q in pairs)
+
+
+def unbroadcast_axes(shape, target):
+    """Axes over which a gradient of `shape` is summed to fit `target`."""
+    lead = len(shape) - len(target)
+    kept = tuple(i + lead for i, n in enumerate(target) if n == 1 and shape[i + lead] != 1)
+    return tuple(range(lead)) + kept

@@ -1,0 +1,15 @@
+"""Every check x every op x every sample. A new op is covered by being defined."""
+import pytest
+
+import minidl  # noqa: F401
+from minidl.op import REGISTRY
+from minidl.testing import opcheck
+
+PUBLIC = [op for name, op in sorted(REGISTRY.items()) if not name.startswith("_")]
+CASES = [pytest.param(op, *s, id=f"{op.name}-{i}") for op in PUBLIC for i, s in enumerate(opcheck.samples(op))]
+
+
+@pytest.mark.parametrize("check", opcheck.CHECKS.values(), ids=opcheck.CHECKS)
+@pytest.mark.parametrize("op, inputs, params", CASES)
+def test_op(check, op, inputs, params):
+    check(op, inputs, params)
