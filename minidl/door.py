@@ -72,5 +72,5 @@ def pull_through(pull, node, gradient):
 def _opened(pull, node, gradient):
     parts = pull(node, gradient)
     if type(parts) is not tuple:
-        return parts
+        return parts() if callable(parts) else parts
     return tuple([None if edge is None else part() if callable(part) else part for part, edge in zip(parts, node.edges)])
