@@ -1,0 +1,62 @@
+"""Exponential moving average of a model's state."""
+from contextlib import contextmanager
+
+from ..dtypes import is_float
+from ..errors import ArgumentError, CheckpointError, message
+
+
+class EMA:
+    """Keeps averages of a module's parameters and floating buffers; integers are copied.
+
+    Args:
+        module: whose state_dict is followed.
+        decay: the share of the past in each update, 0 to 1.
+        warmup: use min(decay, (1 + n) / (10 + n)) at update n, so that early averages forget the start.
+
+    Source: Polyak, Juditsky 1992, "Acceleration of Stochastic Approximation by Averaging"; warm-up as in TensorFlow's.
+    """
+
+    def __init__(self, module, decay=0.999, warmup=True):
+        if not 0 <= decay <= 1:
+            raise ArgumentError(message("EMA", "decay", "0 to 1", decay))
+        self.module, self.decay, self.warmup, self.updates = module, decay, warmup, 0
+        self.shadow = {n: t.data.copy() for n, t in module.state_dict().items()}
+
+    def update(self):
+        """Move the averages towards the module's present state."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates)) if self.warmup else self.decay
+        for name, tensor in self.module.state_dict().items():
+            kept = self.shadow[name]
+            if is_float(tensor.dtype):
+                kept *= decay
+                kept += tensor.data * (1 - decay)
+            else:
+                kept[...] = tensor.data
+
+    @contextmanager
+    def average_parameters(self):
+        """`with ema.average_parameters(): ...` evaluates the averages; afterwards the module has its own state back."""
+        own = {n: t.data.copy() for n, t in self.module.state_dict().items()}
+        self.module.load_state_dict(self.shadow)
+        try:
+            yield self.module
+        finally:
+            self.module.load_state_dict(own)
+
+    def state_dict(self):
+        """Averages and how many updates made them."""
+        return {"updates": self.updates, "shadow": dict(self.shadow)}
+
+    def load_state_dict(self, saved):
+        """Go on from there.
+
+        Raises:
+            CheckpointError: the averages are of another model.
+        """
+        wrong = saved["shadow"].keys() ^ self.shadow.keys()
+        if wrong:
+            raise CheckpointError(message("EMA", "shadow", "the module's names", f"a difference in {sorted(wrong)[:4]}"))
+        self.updates = saved["updates"]
+        for name, array in saved["shadow"].items():
+            self.shadow[name][...] = array
