@@ -141,13 +141,13 @@ def blend(average, new, beta):
 
 def global_norm(params):
     """The L2 norm of all gradients together, a 0-d array where they live; None without gradients."""
-    total = None
+    total = xp = None
     for p in params:
         if p.grad is not None:
             g = p.grad.data.astype("float32") if p.grad.dtype in HALVES else p.grad.data
-            square = (g * g).sum()
+            square, xp = (g * g).sum(), backend.namespace(g)
             total = square if total is None else total + square
-    return None if total is None else backend.namespace(total).sqrt(total)
+    return None if total is None else xp.asarray(xp.sqrt(total))
 
 
 def clip_grad_norm_(parameters, max_norm, error_if_nonfinite=False):

@@ -187,8 +187,9 @@ class OneCycleLR(Schedule):
         return high + (low - high) * (1 + math.cos(math.pi * done)) / 2 if self.anneal_strategy == "cos" else low + (high - low) * done
 
     def lr(self, step, base, group):
-        if step >= self.total_steps:
-            raise ArgumentError(message("OneCycleLR", "step", f"at most {self.total_steps} steps in all", f"step {step + 1}"))
+        if step > self.total_steps:
+            raise ArgumentError(message("OneCycleLR", "step", f"at most {self.total_steps} steps in all", f"step {step}"))
+        step = min(step, self.total_steps - 1)             # (the step after the last one is announced, and never taken)
         if self.cycle_momentum and ("momentum" in group or "betas" in group):
             momentum = self._between(self.max_momentum, self.base_momentum, self.max_momentum, step)
             group.update({"momentum": momentum} if "momentum" in group else {"betas": (momentum, *group["betas"][1:])})

@@ -1,0 +1,1 @@
+"""The zoo: one file per architecture, built on the engine alone."""

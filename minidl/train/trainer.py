@@ -1,0 +1,188 @@
+"""Trainer: the loop from batches to a trained model, that can stop and go on at any step.
+
+    trainer = Trainer(model, optimizer, nn.CrossEntropyLoss(), epochs=8, metrics=[Accuracy()], callbacks=[...])
+    trainer.fit(train_loader, validation=test_loader, resume="auto")
+
+What makes the rest of a run, bit for bit, is in `state_dict()`: the model, the
+optimizer, the schedule, the random generator, the loader's place, the epoch's sums.
+"""
+from .. import backend, tape
+from ..backend import random
+from ..errors import ArgumentError, message
+from ..io import load
+from ..optim import clip_grad_norm_
+from ..tensor import Tensor
+from .metrics import Mean
+
+
+class Trainer:
+    """Trains a model.
+
+    Args:
+        model: a Module.
+        optimizer: over its parameters.
+        loss: (outputs, targets) -> scalar tensor, the mean over the batch.
+        epochs: how many times to go through the data.
+        schedule: stepped after each optimizer step.
+        metrics: measured on training and validation batches.
+        callbacks: see minidl/train/callbacks.py.
+        accumulate: batches per optimizer step; the step is that of one big batch, also where sizes differ.
+        clip_norm: the largest gradient norm.
+        ema: an optim.EMA, updated after each step and used in validation.
+        device: where batches are sent.
+    """
+
+    def __init__(self, model, optimizer, loss, *, epochs=1, schedule=None, metrics=(), callbacks=(), accumulate=1,
+                 clip_norm=None, ema=None, device="cpu"):
+        if accumulate < 1 or epochs < 0:
+            raise ArgumentError(message("Trainer", "accumulate, epochs", "at least 1 and 0", (accumulate, epochs)))
+        self.model, self.optimizer, self.loss, self.schedule, self.ema = model, optimizer, loss, schedule, ema
+        self.epochs, self.accumulate, self.clip_norm, self.device = epochs, accumulate, clip_norm, device
+        self.metrics, self.callbacks = list(metrics), list(callbacks)
+        self.epoch, self.step, self.seen, self.history, self.should_stop = 0, 0, 0, [], False
+        self.mean_loss, self.loader = Mean(), None
+
+    def fit(self, loader, validation=None, resume=None):
+        """Train for the epochs that are left.
+
+        Args:
+            loader: yields batches (inputs, targets); a DataLoader resumes in the middle of an epoch.
+            validation: yields the same, measured after each epoch.
+            resume: a checkpoint file; "auto": the last one that a ModelCheckpoint wrote, if there is any.
+
+        Returns:
+            the history: a dict per epoch with epoch, loss, each metric, and val_loss, val_<metric>.
+        """
+        self.loader = loader
+        path = self._resume_path(resume)
+        if path is not None:
+            self.load_state_dict(load(path))
+        self._tell("on_fit_start")
+        while self.epoch < self.epochs and not self.should_stop:
+            self._run_epoch(loader, validation)
+        self._tell("on_fit_end")
+        return self.history
+
+    def _resume_path(self, resume):
+        if resume != "auto":
+            return resume
+        return next((c.last for c in self.callbacks if hasattr(c, "last") and c.last.exists()), None)
+
+    def _run_epoch(self, loader, validation):
+        self.model.train()
+        self._tell("on_epoch_start")
+        for batch in loader:
+            self.train_batch(batch)
+            self._tell("on_step_end")
+            if self.should_stop:
+                return
+        self._update()                                     # what an uneven accumulation left over
+        row = {"epoch": self.epoch + 1, **self.measured()}
+        if validation is not None:
+            row.update({f"val_{k}": v for k, v in self.evaluate(validation).items()})
+        self.history.append(row)
+        self.epoch += 1
+        for metric in (self.mean_loss, *self.metrics):
+            metric.reset()
+        self._tell("on_epoch_end")
+
+    def batch(self, batch):
+        """(inputs, targets) as tensors on the device; override for other structures."""
+        inputs, targets = batch
+        return [b if isinstance(b, Tensor) else Tensor(backend.to_device(b, self.device)) for b in (inputs, targets)]
+
+    def train_batch(self, batch):
+        """Forward and backward of one batch, and an optimizer step when enough have come."""
+        inputs, targets = self.batch(batch)
+        n = inputs.shape[0]
+        if not n:
+            raise ArgumentError(message("Trainer", "batch", "at least one item", f"inputs {inputs.shape}"))
+        outputs = self.model(inputs)
+        loss = self.loss(outputs, targets)
+        (loss if self.accumulate == 1 else loss * float(n)).backward()
+        self.seen += n
+        self.step += 1
+        with tape.no_grad():
+            self.mean_loss.update(loss, n)
+            for metric in self.metrics:
+                metric.update(outputs, targets)
+        if self.step % self.accumulate == 0:
+            self._update()
+
+    def _update(self):
+        """One step of the optimizer, from the gradients gathered so far."""
+        if not self.seen:
+            return
+        if self.accumulate > 1:
+            for p in self.model.parameters():
+                if p.grad is not None:
+                    p.grad = p.grad * (1 / self.seen)
+        if self.clip_norm is not None:
+            clip_grad_norm_(self.model.parameters(), self.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.seen = 0
+        if self.schedule is not None:
+            self.schedule.step()
+        if self.ema is not None:
+            self.ema.update()
+
+    def evaluate(self, loader):
+        """{loss, each metric} of the model in evaluation mode (of its averages, with an EMA)."""
+        if self.ema is not None:
+            with self.ema.average_parameters():
+                return self._evaluate(loader)
+        return self._evaluate(loader)
+
+    def _evaluate(self, loader):
+        training, mean_loss = self.model.training, Mean()
+        kept = [m.state_dict() for m in self.metrics]
+        for metric in self.metrics:
+            metric.reset()
+        self.model.eval()
+        with tape.no_grad():
+            for batch in loader:
+                inputs, targets = self.batch(batch)
+                outputs = self.model(inputs)
+                mean_loss.update(self.loss(outputs, targets), inputs.shape[0])
+                for metric in self.metrics:
+                    metric.update(outputs, targets)
+        self.model.train(training)
+        result = {"loss": mean_loss.compute(), **{m.name: m.compute() for m in self.metrics}}
+        for metric, state in zip(self.metrics, kept):
+            metric.load_state_dict(state)
+        return result
+
+    def measured(self):
+        """{loss, each metric} of the epoch so far: a transfer from the device each."""
+        return {"loss": self.mean_loss.compute(), **{m.name: m.compute() for m in self.metrics}}
+
+    def _tell(self, event):
+        for callback in self.callbacks:
+            getattr(callback, event)(self)
+
+    def state_dict(self):
+        """All that the rest of the run depends on."""
+        gradients = {n: p.grad for n, p in self.model.named_parameters() if p.grad is not None}
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule and self.schedule.state_dict(), "ema": self.ema and self.ema.state_dict(),
+                "random": random.default().state(),
+                "loader": self.loader.state_dict() if hasattr(self.loader, "state_dict") else None,
+                "metrics": [m.state_dict() for m in (self.mean_loss, *self.metrics)], "gradients": gradients,
+                "callbacks": [c.state_dict() for c in self.callbacks],
+                "progress": {"epoch": self.epoch, "step": self.step, "seen": self.seen, "history": self.history}}
+
+    def load_state_dict(self, saved):
+        """Go on from there: same model, optimizer, loader and callbacks as when it was saved."""
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        random.default().set_state(saved["random"])
+        parts = [(self.schedule, saved["schedule"]), (self.ema, saved["ema"]), (self.loader, saved["loader"]),
+                 *zip((self.mean_loss, *self.metrics), saved["metrics"]), *zip(self.callbacks, saved["callbacks"])]
+        for part, state in parts:
+            if part is not None and state is not None:
+                part.load_state_dict(state)
+        for name, p in self.model.named_parameters():
+            p.grad = Tensor(backend.to_device(saved["gradients"][name], self.device)) if name in saved["gradients"] else None
+        for name, value in saved["progress"].items():
+            setattr(self, name, value)
