@@ -110,11 +110,14 @@ _waiting: list = []                # (bool array on a device, error)
 
 
 def demand(truth, error):
-    """Raise `error` unless the 0-d bool array `truth` holds: at once on the host, at the next transfer on a device."""
+    """Raise `error` unless the 0-d bool array `truth` holds: at once on the host, at the next transfer on a device.
+
+    `error` may be a function that makes it: one that names the values at fault looks at them only then.
+    """
     if not of(truth).eager:
         _waiting.append((truth, error))
     elif not truth:
-        raise error
+        raise error() if callable(error) else error
 
 
 def check_demands():
@@ -122,7 +125,7 @@ def check_demands():
     waiting, _waiting[:] = _waiting[:], []
     for truth, error in waiting:
         if not of(truth).to_host(truth):
-            raise error
+            raise error() if callable(error) else error
 
 
 # -- what the fast test of a call did not cover -----------------------------------
