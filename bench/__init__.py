@@ -1,0 +1,1 @@
+"""Benchmarks: minidl and its rivals in one interleaved run. `python -m bench run engine`."""

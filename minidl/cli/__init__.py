@@ -1,0 +1,23 @@
+"""The `minidl` command."""
+import sys
+
+import typer
+
+from ..errors import MinidlError
+from . import demo, doctor
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+                  help="A deep-learning framework written from scratch.")
+app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
+
+
+def main():
+    """Run the command line: errors that minidl raises on purpose are one line, Ctrl-C is exit code 130."""
+    try:
+        app()
+    except MinidlError as error:
+        print(f"minidl: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
