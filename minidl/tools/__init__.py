@@ -1,0 +1,1 @@
+"""Tools for those who read, extend and release minidl."""

@@ -1,0 +1,136 @@
+"""The one door and its guests; kernels that come and go."""
+import json
+
+import numpy as np
+import pytest
+
+import minidl as ml
+from minidl import Tensor, door, nn, ops
+from minidl.dispatch import Kernel, reasons, register, unregister, use_kernels
+from minidl.errors import ArgumentError, GradError, ShapeError
+from minidl.guests import Trace, Where
+from minidl.op import REGISTRY
+
+RNG = np.random.default_rng(0)
+
+
+def leaf(*shape, dtype=np.float32):
+    return Tensor(RNG.standard_normal(shape).astype(dtype), requires_grad=True)
+
+
+class Block(nn.Module):
+    def __init__(self):
+        self.norm = nn.LayerNorm(4)
+
+    def forward(self, x):
+        return self.norm(x)
+
+
+class Net(nn.Module):
+    def __init__(self):
+        self.blocks = nn.ModuleList([Block(), Block()])
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+def test_errors_name_op_argument_and_module():
+    net = Net()
+    net.blocks[1].norm.weight = nn.LayerNorm(5).weight
+    with pytest.raises(ShapeError, match=r"\[layer_norm\] weight: expected .*4.*, got \(5,\)\. .*\(in Net.blocks.1.norm\)$"):
+        net(leaf(3, 4))
+
+
+def test_the_door_leaves_no_trace():
+    x = leaf(2, 3)
+    (x * 2.0 + x).softmax().sum().backward()
+    ops.layer_norm(x, leaf(3), leaf(3), eps=1e-3)
+    bodies = {n: op.function.__code__ for n, op in REGISTRY.items()}
+    call = nn.Module.__call__
+    with ml.profile() as profile, door.attach(Trace()) as trace:
+        y = (x * 2.0 + x).softmax()
+        ops.layer_norm(x, leaf(3), leaf(3), eps=1e-3)
+        y.sum().backward()
+    assert trace.lines[:3] == ["t1 = multiply(t0, 2.0)", "t2 = add(t1, t0)", "t3 = softmax(t2)"]
+    rows = {name: calls for name, calls, *_ in profile.rows()}
+    assert rows["layer_norm"] == 1 and rows["softmax backward"] == 1
+    assert {n: op.function.__code__ for n, op in REGISTRY.items()} == bodies and nn.Module.__call__ is call
+    assert "through" not in ops.add.__code__.co_names
+
+
+def test_an_op_first_called_while_the_door_is_open():
+    op = REGISTRY["expm1"]
+    op.rebuild()
+    with ml.profile() as profile:
+        leaf(2).expm1()
+    assert [r[0] for r in profile.rows()] == ["expm1"] and op.function.__code__ is op.run.__code__
+
+
+def test_the_profiler_counts(tmp_path):
+    net = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4))
+    with ml.profile() as profile:
+        net(leaf(32, 8)).sum().backward()
+    rows = {key: rest for key, *rest in profile.rows(by_module=True)}
+    first = next(v for (name, where), v in rows.items() if where == "Sequential.0" and v[3])
+    assert first[3] == pytest.approx(2 * 32 * 8 * 16, rel=0.1), "FLOPs of a linear layer"
+    assert sum(r[2] for r in profile.rows()) > 0 and "total" in profile.table()
+    assert any(name.endswith("backward") and where == "Sequential.2" for name, where in rows)
+    profile.save(tmp_path / "trace.json")
+    events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+    assert len(events) == len(profile.events) and all(e["ph"] == "X" and e["dur"] >= 0 for e in events)
+
+
+def test_the_anomaly_finder_names_the_module():
+    net = Net()
+    net.blocks[1].norm.weight.assign([1, np.nan, 1, 1])
+    with ml.detect_anomaly(), pytest.raises(GradError) as e:
+        net(leaf(3, 4))
+    assert str(e.value) == "[layer_norm] out: expected finite numbers, got nan or inf. (in Net.blocks.1.norm)"
+    x = Tensor(np.zeros(2, "f4"), requires_grad=True)
+    with ml.detect_anomaly(), np.errstate(all="ignore"), pytest.raises(GradError, match=r"\[sqrt backward\] gradient 0"):
+        x.sqrt().sum().backward()
+
+
+def test_where_tells_the_module_in_backward():
+    net, x = Net(), leaf(3, 4)
+    with door.attach(Where()):
+        y = net(x).sum()
+        net.blocks[1].norm.weight.assign(np.zeros(4))
+        with pytest.raises(GradError, match=r"\[layer_norm\] weight:.*\(in Net.blocks.1.norm\)"):
+            y.backward()
+
+
+def test_kernels_come_and_go():
+    op, x, w, b = REGISTRY["layer_norm"], leaf(2, 3), leaf(3), leaf(3)
+    held, want = ops.layer_norm, ops.layer_norm(x, w, b).data        # whoever holds the function gets the new body
+    calls = []
+
+    def spy(xp, *args, **params):
+        calls.append(args[0].dtype)
+        return op.closed_form(xp, *args, **params)
+
+    k = register(Kernel("layer_norm.spy", "layer_norm", "cpu", spy, op.rule,
+                        lambda arrays, params: "too small" if arrays[0].shape[0] < 2 else
+                        "half type" if arrays[0].dtype == np.float16 else None))
+    try:
+        y = held(x, w, b)
+        np.testing.assert_array_equal(y.data, want)
+        y.sum().backward()
+        held(leaf(1, 3), w, b)
+        held(*(Tensor(t.data.astype("f2")) for t in (leaf(1, 3), w, b)))            # refused: the reference, in float32
+        with use_kernels("off"):
+            held(x, w, b)
+        with use_kernels("cuda"):
+            held(x, w, b)
+        with use_kernels("spy"):
+            held(x, w, b)
+        assert calls == [np.float32] * 2
+        assert "too small" in reasons("layer_norm", "cpu", (leaf(1, 3).data,), {})
+        with pytest.raises(ArgumentError, match=r"\[use_kernels\] policy: expected auto, off, or one of"):
+            with use_kernels("magic"):
+                pass
+    finally:
+        unregister(k)
+    assert "choose" not in op.source

@@ -1,0 +1,105 @@
+"""The loop: learning, stopping and going on bit for bit, big batches from small ones."""
+import numpy as np
+import pytest
+
+import minidl as ml
+from minidl import nn, optim
+from minidl.data import DataLoader, TensorDataset
+from minidl.errors import ArgumentError, MinidlError, ShapeError
+from minidl.train import (F1, Accuracy, Callback, ConfusionMatrix, CSVLogger, EarlyStopping, ModelCheckpoint, TerminateOnNaN,
+                          Trainer)
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((60, 5)).astype("f4")
+Y = (X[:, :3].argmax(1)).astype("i8")
+
+
+def trainer(tmp_path=None, epochs=4, batch=8, **settings):
+    """A small run whose result depends on everything: order, dropout, momentum, schedule, averages."""
+    ml.seed(3)
+    model = nn.Sequential(nn.Linear(5, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 3))
+    optimizer = optim.AdamW(model.parameters(), lr=0.02)
+    settings.setdefault("callbacks", [ModelCheckpoint(tmp_path, every_steps=3)] if tmp_path else [])
+    run = Trainer(model, optimizer, nn.CrossEntropyLoss(), epochs=epochs, metrics=[Accuracy(), Accuracy(2)],
+                  schedule=optim.CosineAnnealingLR(optimizer, 40), ema=optim.EMA(model, 0.9), clip_norm=1.0, **settings)
+    return run, DataLoader(TensorDataset(X, Y), batch_size=batch, shuffle=True, seed=5)
+
+
+class StopAt(Callback):
+    """Plays Ctrl-C at a step."""
+
+    def __init__(self, step):
+        self.at = step
+
+    def on_step_end(self, trainer):
+        if trainer.step == self.at:
+            raise KeyboardInterrupt
+
+
+def state(run):
+    return {**{n: t.numpy() for n, t in run.model.state_dict().items()}, **{f"ema.{n}": a for n, a in run.ema.shadow.items()}}
+
+
+def test_learns_and_keeps_a_history(tmp_path):
+    run, loader = trainer(epochs=15, callbacks=[CSVLogger(tmp_path / "log.csv")])
+    history = run.fit(loader, validation=loader)
+    assert history[-1]["val_accuracy"] > 0.9 and history[-1]["loss"] < history[0]["loss"]
+    assert history[-1]["val_top2"] >= history[-1]["val_accuracy"] and [r["epoch"] for r in history] == list(range(1, 16))
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 16
+
+
+@pytest.mark.parametrize("step", [1, 4, 8, 13])
+def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, step):
+    straight, loader = trainer()
+    straight.fit(loader, validation=loader)
+    stopped, loader = trainer(tmp_path)
+    stopped.callbacks.append(StopAt(step))
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit(loader, validation=loader)
+    again, loader = trainer(tmp_path)
+    again.callbacks.append(StopAt(-1))
+    again.fit(loader, validation=loader, resume="auto")
+    assert again.history == straight.history
+    for name, value in state(straight).items():
+        np.testing.assert_array_equal(state(again)[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize("sizes", [(20, 20, 20), (7, 7, 7, 7, 7, 7, 7, 7, 4), (25, 25, 10)])
+def test_accumulation_is_the_big_batch(sizes):
+    def weights(chunks, accumulate):
+        ml.seed(0)
+        model = nn.Linear(5, 3)
+        run = Trainer(model, optim.SGD(model.parameters(), lr=0.5), nn.CrossEntropyLoss(), accumulate=accumulate)
+        edges = np.cumsum([0, *chunks])
+        run.fit([(X[a:b], Y[a:b]) for a, b in zip(edges, edges[1:])])
+        return model.weight.numpy()
+    np.testing.assert_allclose(weights(sizes, len(sizes)), weights((60,), 1), rtol=2e-5, atol=1e-7)
+
+
+def test_stops_early_and_on_nan():
+    run, loader = trainer(epochs=50, callbacks=[EarlyStopping("loss", patience=2, min_delta=10.0)])
+    assert len(run.fit(loader)) == 3
+    run, loader = trainer(callbacks=[TerminateOnNaN()])
+    run.model[0].weight.assign(np.nan)
+    with pytest.raises(MinidlError, match=r"\[Trainer\] loss: expected a finite number, got nan at step 1. Find its source"):
+        run.fit(loader)
+    run, loader = trainer(callbacks=[EarlyStopping("speed")])
+    with pytest.raises(ArgumentError, match=r"\[EarlyStopping\] monitor: expected one of epoch, loss"):
+        run.fit(loader)
+    with pytest.raises(ArgumentError, match=r"\[Trainer\] batch: expected at least one item"):
+        run.fit([(X[:0], Y[:0])])
+
+
+def test_metrics_by_hand():
+    scores = np.eye(3, dtype="f4")[[0, 1, 2, 2, 1]] + 0.1 * np.eye(3, dtype="f4")[[1, 1, 0, 0, 0]]
+    labels = np.array([0, 1, 2, 0, 0])
+    for metric, want in ((Accuracy(), 3 / 5), (Accuracy(2), 1.0), (F1(3, "micro"), 3 / 5), (F1(3), (2 / 4 + 2 / 3 + 2 / 3) / 3)):
+        for part in (slice(0, 2), slice(2, 5)):
+            metric.update(ml.tensor(scores[part]), ml.tensor(labels[part]))
+        assert metric.compute() == pytest.approx(want), metric.name
+        metric.reset()
+    matrix = ConfusionMatrix(3)
+    matrix.update(scores, labels)
+    np.testing.assert_array_equal(matrix.compute(), [[1, 1, 1], [0, 1, 0], [0, 0, 1]])
+    with pytest.raises(ShapeError, match=r"\[accuracy\] targets: expected labels \(5,\) for outputs \(5, 3\), got \(4,\)"):
+        Accuracy().update(scores, labels[:4])
