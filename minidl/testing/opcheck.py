@@ -181,7 +181,7 @@ def check_strides(op, inputs, params):
         return a[..., ::-1].copy()[..., ::-1] if a.ndim else a
 
     def fortran(a):
-        return np.asfortranarray(a)
+        return np.asfortranarray(a) if a.ndim else a
 
     before = mapped(np.copy, inputs)
     want = _untaped(op, inputs, params)

@@ -1,0 +1,366 @@
+"""Ops that read elements by their positions.
+
+Nothing flows back through an index.  One out of range is refused at once on the CPU, where NumPy looks at indices as it
+uses them; on a device, where looking would mean waiting, at the next transfer.
+"""
+from math import prod
+from operator import index as as_integer
+
+import numpy as np
+
+from .. import backend
+from ..errors import ArgumentError, DeviceError, DTypeError, message
+from ..op import primitive
+from ..shapes import broadcast
+from ..tensor import Tensor
+from .shape import broadcast_to, reshape
+
+__all__ = ["getitem", "take", "take_along_axis", "gather", "masked_select", "nonzero", "searchsorted", "bincount"]
+
+BASIC = frozenset({int, slice, type(None), type(...)})         # what makes views
+
+
+# -- x[index] -----------------------------------------------------------------------
+
+@primitive("x(*) -> (*)", methods=["__getitem__"], exact=True)
+def getitem(xp, x, /, index):
+    """x[index]: the elements at some positions, as in NumPy.
+
+    Args:
+        x (*): any dtype.
+        index: integers, slices, `...`, None (a new axis), integer tensors or lists (which broadcast together), bool
+            tensors (masks; on a device these wait for it, as their results' sizes depend on values); or a tuple of those.
+
+    Returns:
+        a view of x where the index has only integers, slices, `...` and None; else a copy.
+
+    Raises:
+        ArgumentError: out of range, or too many indices.
+        DTypeError: an index tensor holds neither integers nor bools.
+        DeviceError: an index tensor lives on another device than x.
+
+    Source: NumPy, "Indexing on ndarrays".
+    """
+    return x[index if _is_basic(index) else _settled(xp, x, index)]
+
+
+@getitem.vjp
+def _(g, x_shape, index):
+    return _put(g, index, x_shape)
+
+
+@getitem.samples
+def _(make):
+    x = make.normal(4, 3, 5)
+    for index in (1, -1, slice(None, None, -2), (..., 2), (None, 1, slice(2)), [0, 2, 0], make.integers(4, 2, 2),
+                  (slice(None), make.integers(3, 4), [0]), (make.integers(4, 2), slice(1), make.integers(5, 2)),
+                  make.bools(4), make.bools(4, 3), (slice(2), slice(None), make.bools(5)), (), slice(2, 2), []):
+        yield x, index
+    yield make.normal(), ()
+    yield make.normal(0, 3), (slice(None), 1)
+
+
+@primitive("x(*) -> (*)")
+def _put(xp, x, /, index, shape):
+    """Zeros of a shape with x added at an index: the transpose of `getitem`."""
+    out = xp.zeros(shape, x.dtype)
+    index = index if _is_basic(index) else _settled(xp, out, index)
+    if _is_basic(index):
+        out[index] = x
+    else:
+        backend.scatter_add(out, index, x)
+    return out
+
+
+@_put.vjp
+def _(g, index):
+    return getitem(g, index)
+
+
+def _refuse_assignment(self, index, value):
+    """Tensors are values."""
+    raise ArgumentError(message("setitem", "self", "no assignment, as tensors are values", f"x[{index!r:.40}] = ...",
+                                "Make a new one by `where`, `scatter` or `index_put(x, index, values)`."))
+
+
+Tensor.__setitem__ = _refuse_assignment
+
+
+def _is_basic(index):
+    return type(index) in BASIC or type(index) is tuple and all([type(i) in BASIC for i in index])
+
+
+def _settled(xp, x, index):
+    """The index with arrays of x's library in place of tensors and lists."""
+    if type(index) is not tuple:
+        return _settled(xp, x, (index,))[0]
+    parts = tuple([part if type(part) in BASIC else _settled_part(xp, x, part) for part in index])
+    used = [0 if part is None or part is ... or isinstance(part, bool) else part.ndim if getattr(part, "dtype", 0) == "bool" else 1
+            for part in parts]
+    axis = 0
+    for part, n in zip(parts, used):
+        if backend.is_array(part) and part.dtype != "bool":
+            check_range("getitem", part, x.shape, axis)
+        axis += x.ndim - sum(used) if part is ... else n
+    return parts
+
+
+def _settled_part(xp, x, part):
+    part = part.data if isinstance(part, Tensor) else part
+    if backend.is_array(part):
+        if backend.device(part) != backend.device(x):
+            raise DeviceError(message("getitem", "index", f"arrays on {backend.device(x)} as x", f"one on {backend.device(part)}",
+                                      f'Move it, as in index.to("{backend.device(x)}").'))
+    elif isinstance(part, (list, range)):
+        part = xp.asarray(part) if len(part) else xp.empty(0, "int64")
+    else:
+        return part if isinstance(part, bool) else as_integer(part)
+    if part.dtype.kind not in "iub":
+        raise DTypeError(message("getitem", "index", "integers or bools", part.dtype))
+    return part
+
+
+def check_range(op, index, shape, axis):
+    """Demand that an array of indices fits into an axis, where the library does not look itself."""
+    if not backend.of(index).eager and axis < len(shape):
+        n = shape[axis]
+        backend.demand(((index >= -n) & (index < n)).all(), ArgumentError(message(
+            op, "index", f"integers from {-n} to {n - 1}, as axis {axis} of {shape} has", "one out of range")))
+
+
+# -- along an axis -------------------------------------------------------------------
+
+@primitive("x(_) indices(...):int -> (_)", methods=["take"], exact=True)
+def take(xp, x, indices, /, axis=None):
+    """The elements, rows, ... at some positions along an axis.
+
+    Args:
+        x (_): any dtype.
+        indices (...): integers, or one integer; negative ones count from the end.
+        axis: along which; None: of the flattened x.
+
+    Returns:
+        x's shape with the axis replaced by `indices`' shape.
+
+    Raises:
+        ArgumentError: out of range, or no such axis.
+
+    Source: Python array API standard 2024.12, `take`.
+    """
+    if backend.is_array(indices):
+        check_range("take", indices, (x.size,) if axis is None else x.shape, (axis or 0) % (x.ndim or 1))
+    return x.take(indices, axis)
+
+
+@take.vjp
+def _(g, x_shape, indices, axis):
+    if axis is None:
+        return reshape(_put(g, indices, (prod(x_shape),)), x_shape), None
+    return _put(g, (slice(None),) * (axis % len(x_shape)) + (indices,), x_shape), None
+
+
+@take.samples
+def _(make):
+    yield make.normal(4, 3), make.integers(4, 2, 3), 0
+    yield make.normal(2, 3, 4), make.integers(3, 2), -2
+    yield make.normal(2, 3), make.integers(6, 4)
+    yield make.normal(2, 3), np.asarray(-1), 1
+    yield make.normal(2, 3), make.integers(3, 0), 1
+
+
+@primitive("x(_) indices(_):int -> (_)", methods=["take_along_axis"], exact=True)
+def take_along_axis(xp, x, indices, /, axis=-1):
+    """In each row along an axis, the elements at positions of that row's own.
+
+    Args:
+        x (_): any dtype.
+        indices (_): integers, with as many axes as x; sizes broadcast, but for the axis.
+        axis: along which.
+
+    Returns:
+        (_): out[i, j] = x[i, indices[i, j]] for the last of two axes; as long along the axis as `indices`.
+
+    Raises:
+        ArgumentError: out of range, no such axis, or sizes that do not broadcast.
+
+    Source: Python array API standard 2024.12, `take_along_axis`.
+    """
+    check_range("take_along_axis", indices, x.shape, axis)
+    return xp.take_along_axis(x, indices, axis)
+
+
+@take_along_axis.vjp
+def _(g, x_shape, indices, axis):
+    shape = list(g.shape)
+    shape[axis] = x_shape[axis]
+    return _put_along(g, broadcast_to(indices, g.shape), shape, axis), None
+
+
+@take_along_axis.samples
+def _(make):
+    yield make.normal(2, 5), make.integers(5, 2, 3)
+    yield make.normal(4, 3, 2), make.integers(4, 2, 1, 1), 0
+    yield make.normal(1, 3), make.integers(3, 2, 4), 1
+
+
+@primitive("x(_) index(_):int -> (_)", exact=True)
+def gather(xp, x, index, /, axis):
+    """As `take_along_axis`, but the index may be smaller than x in the other axes, and nothing broadcasts.
+
+    Args:
+        x (_): any dtype.
+        index (_): integers, with as many axes as x, none of them longer but the one.
+        axis: along which. PyTorch's order, gather(x, axis, index), is that of the method and of the public function.
+
+    Returns:
+        (_): index's shape; out[i, j] = x[i, index[i, j]] for the last of two axes.
+
+    Raises:
+        ArgumentError: out of range, no such axis, or an index of other axes.
+
+    Source: PyTorch, `torch.gather`.
+    """
+    check_range("gather", index, x.shape, axis)
+    return x[along(xp, index, x.shape, axis)]
+
+
+@gather.vjp
+def _(g, x_shape, index, axis):
+    return _put_along(g, index, x_shape, axis), None
+
+
+@primitive("x(_) index(_):int -> (_)")
+def _put_along(xp, x, index, /, shape, axis):
+    """Zeros of a shape with x added where `gather` takes from: its transpose."""
+    out = xp.zeros(shape, x.dtype)
+    backend.scatter_add(out, along(xp, index, shape, axis), x)
+    return out
+
+
+@_put_along.vjp
+def _(g, index, axis):
+    return gather(g, index, axis), None
+
+
+@gather.samples
+def _(make):
+    yield make.normal(2, 5), make.integers(5, 2, 3), 1
+    yield make.normal(4, 3, 2), make.integers(4, 5, 2, 1), 0
+
+
+def along(xp, index, shape, axis):
+    """The index of the elements that `gather` takes from an array of a shape."""
+    if index.ndim != len(shape):
+        raise IndexError(f"the index has {index.ndim} axes, not {len(shape)}")
+    grid = [xp.arange(n).reshape((-1,) + (1,) * (index.ndim - 1 - i)) for i, n in enumerate(index.shape)]
+    grid[axis] = index
+    return tuple(grid)
+
+
+# -- what depends on values -------------------------------------------------------------
+# The sizes of these results, nonzero's and masks', depend on values: on a device the host waits for them.
+
+@primitive("x(...) mask(...):bool -> (N)", methods=["masked_select"], exact=True)
+def masked_select(xp, x, mask, /):
+    """The elements where a mask is true, in row-major order; on a device the host waits for their number.
+
+    Args:
+        x (...): any dtype.
+        mask (...): bool; broadcasts with x.
+
+    Returns:
+        (N): as many as there are true ones in the mask that was broadcast.
+
+    Raises:
+        ShapeError: x and mask do not broadcast together.
+
+    Source: PyTorch, `torch.masked_select`.
+    """
+    x, mask = xp.broadcast_arrays(x, mask)
+    return x[mask]
+
+
+@masked_select.vjp
+def _(g, x_shape, mask):
+    shape = broadcast(x_shape, mask.shape)
+    return _put(g, broadcast_to(mask, shape), shape), None
+
+
+@masked_select.samples
+def _(make):
+    yield make.normal(3, 4), make.bools(3, 4)
+    yield make.normal(3, 1), make.bools(4)
+    yield make.normal(2), np.zeros(2, bool)
+
+
+@primitive("x(_) -> (N) +", methods=["nonzero"], exact=True, differentiable=False)
+def nonzero(xp, x, /):
+    """Where x is not zero; on a device the host waits for their number.
+
+    Args:
+        x (_): any dtype, at least one axis.
+
+    Returns:
+        per axis a tensor (N) of int64: the positions along it, in row-major order.
+
+    Raises:
+        ArgumentError: x has no axis.
+
+    Source: Python array API standard 2024.12, `nonzero`.
+    """
+    return xp.nonzero(x)
+
+
+@nonzero.samples
+def _(make):
+    yield make.bools(3, 4),
+    yield make.integers(2, 5),
+    yield make.normal(0, 2),
+
+
+@primitive("sorted(N) values(_) -> (_)", methods=["searchsorted"], exact=True, differentiable=False)
+def searchsorted(xp, sorted, values, /, side="left"):
+    """Where values would have to be inserted into a sorted vector to keep it sorted.
+
+    Args:
+        sorted (N): ascending.
+        values (_): of its dtype.
+        side: "left": before equal elements; "right": behind them.
+
+    Returns:
+        (_): int64 in [0, N].
+
+    Source: Python array API standard 2024.12, `searchsorted`.
+    """
+    return xp.searchsorted(sorted, values, side)
+
+
+@searchsorted.samples
+def _(make):
+    yield np.sort(make.normal(5)), make.normal(2, 3)
+    yield np.asarray([0.0, 1, 1, 2]), np.asarray(1.0), "right"
+
+
+@primitive("x(N):int -> (K)", methods=["bincount"], differentiable=False)
+def bincount(xp, x, /, minlength=0):
+    """How often each integer occurs; on a device the host waits for the largest.
+
+    Args:
+        x (N): integers from 0 on.
+        minlength: the result is at least as long.
+
+    Returns:
+        (K): int64, K = max(x) + 1 or `minlength`.
+
+    Raises:
+        ArgumentError: a negative integer.
+
+    Source: NumPy, `bincount`.
+    """
+    return xp.bincount(x, minlength=minlength)
+
+
+@bincount.samples
+def _(make):
+    yield make.integers(4, 7),
+    yield make.integers(4, 0), 3
