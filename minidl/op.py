@@ -146,7 +146,7 @@ class Op:
 
     def saved_arrays(self, node):
         """(name, array) of what `node` keeps of its inputs and output."""
-        pairs = [(n, _data(v)) for n, v in zip(self.wants, node.saved)]
+        pairs = [(n, _data(v)) for n, saved in zip(self.wants, node.saved) for v in (saved if type(saved) is tuple else (saved,))]
         return [(n, a) for n, a in pairs if backend.is_array(a)]
 
 
@@ -371,7 +371,7 @@ def explain(op, error, tensors, params):
 
 
 def _data(value):
-    return tuple([v.data for v in value]) if isinstance(value, tuple) else value.data if isinstance(value, Tensor) else value
+    return tuple(map(_data, value)) if isinstance(value, tuple) else value.data if isinstance(value, Tensor) else value
 
 
 def _said(value):
