@@ -444,7 +444,7 @@ def truncated_normal(xp, key, shape, low=-2.0, high=2.0, dtype="float32"):
 
 
 def exponential(xp, key, shape, dtype="float32"):
-    """Numbers of density exp(-x): above 0 (a float16 may be 0), mean 1, variance 1; none beyond 23 (float64: 37).
+    """Numbers of density exp(-x): above 0 (float16: or 0), mean 1, variance 1; none beyond 23 (float64: 37).
 
     Args:
         shape: an integer or a tuple of integers.
