@@ -114,7 +114,7 @@ def demand(truth, error):
 
     `error` may be a function that makes it: one that names the values at fault looks at them only then.
     """
-    if not of(truth).eager:
+    if is_array(truth) and not of(truth).eager:    # (NumPy's own `all` gives no array)
         _waiting.append((truth, error))
     elif not truth:
         raise error() if callable(error) else error
