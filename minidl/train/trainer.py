@@ -30,15 +30,16 @@ class Trainer:
         clip_norm: the largest gradient norm.
         ema: an optim.EMA, updated after each step and used in validation.
         device: where batches are sent.
+        info: saved with the run: what it takes to build the model again.
     """
 
     def __init__(self, model, optimizer, loss, *, epochs=1, schedule=None, metrics=(), callbacks=(), accumulate=1,
-                 clip_norm=None, ema=None, device="cpu"):
+                 clip_norm=None, ema=None, device="cpu", info=None):
         if accumulate < 1 or epochs < 0:
             raise ArgumentError(message("Trainer", "accumulate, epochs", "at least 1 and 0", (accumulate, epochs)))
         self.model, self.optimizer, self.loss, self.schedule, self.ema = model, optimizer, loss, schedule, ema
         self.epochs, self.accumulate, self.clip_norm, self.device = epochs, accumulate, clip_norm, device
-        self.metrics, self.callbacks = list(metrics), list(callbacks)
+        self.metrics, self.callbacks, self.info = list(metrics), list(callbacks), info
         self.epoch, self.step, self.seen, self.history, self.should_stop = 0, 0, 0, [], False
         self.mean_loss, self.loader = Mean(), None
 
@@ -169,7 +170,7 @@ class Trainer:
                 "random": random.default().state(),
                 "loader": self.loader.state_dict() if hasattr(self.loader, "state_dict") else None,
                 "metrics": [m.state_dict() for m in (self.mean_loss, *self.metrics)], "gradients": gradients,
-                "callbacks": [c.state_dict() for c in self.callbacks],
+                "callbacks": [c.state_dict() for c in self.callbacks], "info": self.info,
                 "progress": {"epoch": self.epoch, "step": self.step, "seen": self.seen, "history": self.history}}
 
     def load_state_dict(self, saved):
