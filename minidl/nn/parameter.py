@@ -1,0 +1,93 @@
+"""What modules hold: parameters, which training changes, and buffers, which it does not."""
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from .. import backend
+from ..dtypes import default_dtype
+from ..errors import ShapeError, message
+from ..tensor import Tensor
+
+_shapes_only: ContextVar = ContextVar("shapes_only", default=False)
+
+
+@contextmanager
+def shapes_only():
+    """Inside, modules are built with parameters that take no memory: to count, to map names, to load weights into.
+
+    All their elements are one zero, read-only. `load_state_dict` gives such parameters memory of their own.
+    """
+    token = _shapes_only.set(True)
+    try:
+        yield
+    finally:
+        _shapes_only.reset(token)
+
+
+def is_placeholder(array):
+    """Can it not be written to, as the arrays that `shapes_only` makes?"""
+    return not getattr(array.flags, "writeable", True)         # (CuPy's arrays have no such flag: they always can)
+
+
+def _values(op, data, shape):
+    """The array of `data`, or what an initialiser draws of this shape in the default dtype."""
+    if any(type(n) is not int or n < 0 for n in shape):
+        raise ShapeError(message(op, "shape", "axes' lengths, integers of at least 0", shape))
+    if not callable(data):
+        data = Tensor(data).data if not isinstance(data, Tensor) else data.data
+        if shape and data.shape != shape:
+            raise ShapeError(message(op, "data", f"an array {shape}", data.shape))
+        return data
+    xp = backend.find().xp
+    if _shapes_only.get():
+        return xp.broadcast_to(xp.zeros((), default_dtype()), shape)
+    return data(xp, shape, default_dtype())
+
+
+def _copied(array):
+    return array if is_placeholder(array) else array.copy()
+
+
+class Parameter(Tensor):
+    """A leaf that training changes.
+
+    Args:
+        data: an array, a Tensor or nested lists; or an initialiser (minidl.nn.init), which is followed by the
+            axes' lengths, `Parameter(init.normal(std=0.02), 1, 197, 768)`, and draws in the default dtype.
+        requires_grad: False makes a parameter that is frozen.
+
+    Raises:
+        ShapeError: the shape is none, or not that of the data.
+        DTypeError: the data are not floating.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data, *shape, requires_grad=True):
+        super().__init__(_values("Parameter", data, shape), requires_grad=requires_grad)
+
+    def __deepcopy__(self, memo):
+        return Parameter(_copied(self.data), requires_grad=self.requires_grad)     # a leaf of its own
+
+    def __repr__(self):
+        return f"Parameter containing:\n{super().__repr__()}"
+
+
+class Buffer(Tensor):
+    """State of a module that is not trained: running statistics, a table of positions.
+
+    Args:
+        data, shape: as of a Parameter; any dtype.
+        persistent: False leaves it out of the state dict.
+
+    Raises:
+        ShapeError: the shape is none, or not that of the data.
+    """
+
+    __slots__ = ("persistent",)
+
+    def __init__(self, data, *shape, persistent=True):
+        super().__init__(_values("Buffer", data, shape))
+        self.persistent = persistent
+
+    def __deepcopy__(self, memo):
+        return Buffer(_copied(self.data), persistent=self.persistent)
