@@ -41,7 +41,7 @@ def getitem(xp, x, /, index):
 
     Source: NumPy, "Indexing on ndarrays".
     """
-    return x[index if _is_basic(index) else _settled(xp, x, index)]
+    return x[settled(xp, x, index)]
 
 
 @getitem.vjp
@@ -64,8 +64,8 @@ def _(make):
 def _put(xp, x, /, index, shape):
     """Zeros of a shape with x added at an index: the transpose of `getitem`."""
     out = xp.zeros(shape, x.dtype)
-    index = index if _is_basic(index) else _settled(xp, out, index)
-    if _is_basic(index):
+    index = settled(xp, out, index)
+    if is_basic(index):
         out[index] = x
     else:
         backend.scatter_add(out, index, x)
@@ -86,26 +86,33 @@ def _refuse_assignment(self, index, value):
 Tensor.__setitem__ = _refuse_assignment
 
 
-def _is_basic(index):
+def is_basic(index):
     return type(index) in BASIC or type(index) is tuple and all([type(i) in BASIC for i in index])
 
 
-def _settled(xp, x, index):
+def settled(xp, x, index):
     """The index with arrays of x's library in place of tensors and lists."""
+    if is_basic(index):
+        return index
     if type(index) is not tuple:
-        return _settled(xp, x, (index,))[0]
-    parts = tuple([part if type(part) in BASIC else _settled_part(xp, x, part) for part in index])
-    used = [0 if part is None or part is ... or isinstance(part, bool) else part.ndim if getattr(part, "dtype", 0) == "bool" else 1
-            for part in parts]
-    axis = 0
-    for part, n in zip(parts, used):
+        return settled(xp, x, (index,))[0]
+    parts = tuple([part if type(part) in BASIC else _array_of(xp, x, part) for part in index])
+    axis, uses = 0, [_axes_used(part) for part in parts]
+    for part, n in zip(parts, uses):
         if backend.is_array(part) and part.dtype != "bool":
             check_range("getitem", part, x.shape, axis)
-        axis += x.ndim - sum(used) if part is ... else n
+        axis += x.ndim - sum(uses) if part is ... else n
     return parts
 
 
-def _settled_part(xp, x, part):
+def _axes_used(part):
+    """How many of x's axes a part of an index takes up."""
+    if part is None or part is ... or isinstance(part, bool):
+        return 0
+    return part.ndim if backend.is_array(part) and part.dtype == "bool" else 1
+
+
+def _array_of(xp, x, part):
     part = part.data if isinstance(part, Tensor) else part
     if backend.is_array(part):
         if backend.device(part) != backend.device(x):
@@ -124,8 +131,8 @@ def check_range(op, index, shape, axis):
     """Demand that an array of indices fits into an axis, where the library does not look itself."""
     if not backend.of(index).eager and axis < len(shape):
         n = shape[axis]
-        backend.demand(((index >= -n) & (index < n)).all(), ArgumentError(message(
-            op, "index", f"integers from {-n} to {n - 1}, as axis {axis} of {shape} has", "one out of range")))
+        backend.demand(((index >= -n) & (index < n)).all(), lambda: ArgumentError(message(
+            op, "index", f"integers from {-n} to {n - 1} in axis {axis} of {shape}", f"{index.min()} to {index.max()}")))
 
 
 # -- along an axis -------------------------------------------------------------------
@@ -205,12 +212,14 @@ def _(make):
 
 @primitive("x(_) index(_):int -> (_)", exact=True)
 def gather(xp, x, index, /, axis):
-    """As `take_along_axis`, but the index may be smaller than x in the other axes, and nothing broadcasts.
+    """The elements at positions along an axis. (Called in PyTorch's order: gather(x, axis, index).)
+
+    As `take_along_axis`, but the index may be shorter than x along the other axes, and does not broadcast.
 
     Args:
         x (_): any dtype.
         index (_): integers, with as many axes as x, none of them longer but the one.
-        axis: along which. PyTorch's order, gather(x, axis, index), is that of the method and of the public function.
+        axis: along which.
 
     Returns:
         (_): index's shape; out[i, j] = x[i, index[i, j]] for the last of two axes.
@@ -239,13 +248,24 @@ def _put_along(xp, x, index, /, shape, axis):
 
 @_put_along.vjp
 def _(g, index, axis):
-    return gather(g, index, axis), None
+    return _gather(g, index, axis), None
 
 
 @gather.samples
 def _(make):
     yield make.normal(2, 5), make.integers(5, 2, 3), 1
     yield make.normal(4, 3, 2), make.integers(4, 5, 2, 1), 0
+
+
+_gather = gather
+
+
+def gather(x, axis, index):
+    """`gather` in PyTorch's order of arguments."""
+    return _gather(x, index, axis)
+
+
+Tensor.gather = gather
 
 
 def along(xp, index, shape, axis):
