@@ -75,6 +75,8 @@ def _contract(xp, a, b, /, a_labels, b_labels, labels):
     swap, a_axes, b_axes, batch, rows, columns, order = _layout(a_labels, b_labels, labels)
     a, b = (b.transpose(b_axes), a.transpose(a_axes)) if swap else (a.transpose(a_axes), b.transpose(b_axes))
     lead, m, n = a.shape[:batch], a.shape[batch:batch + rows], b.shape[b.ndim - columns:]
+    if a.ndim == batch + rows:                                   # nothing is summed
+        return (a[(..., *[None] * columns)] * b.reshape((*lead, *[1] * rows, *n))).transpose(order)
     k = prod(a.shape[batch + rows:])
     y = xp.matmul(a.reshape((*lead, prod(m), k)), b.reshape((*lead, k, prod(n))))
     return y.reshape((*lead, *m, *n)).transpose(order)
