@@ -336,7 +336,7 @@ def to_device(x, /, device):
     Raises:
         DeviceError: there is no such device.
     """
-    return _move(x, device, x.device)
+    return x if device in (x.device, x.device.partition(":")[0]) else _move(x, device, x.device)
 
 
 @primitive("x(*):any -> (*)", exact=True)

@@ -140,7 +140,7 @@ def _(g, a, b, out):
     if type(b) in NUMBERS:
         return (lambda: g * (a ** (b - 1.0 if b else 0.0) * float(b))), None             # x**0 is flat, at 0 too
     if type(a) in NUMBERS:
-        return None, (lambda: g * out * (math.log(a) if a > 0 else -math.inf if a == 0 else math.nan))
+        return None, (lambda: g * out * (math.log(a) if a > 0 else 0.0 if a == 0 else math.nan))
     return (lambda: g * (b * a ** (b - 1.0)).where(b != 0.0, 0.0)), \
         (lambda: g * out * a.where((a != 0.0) | (b < 0.0), 1.0).log())                   # 0**b is flat in b > 0
 
