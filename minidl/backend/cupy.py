@@ -35,15 +35,17 @@ def make(cupy, count=1):
 
     def scatter_add(array, index, values):
         """By sorting, not by atomics: the order of summation, and so the bits, are the same every time."""
-        flat = cupy.arange(array.size).reshape(array.shape)[index].ravel()
-        values = cupy.broadcast_to(values, array[index].shape).ravel()
-        order = cupy.argsort(flat)                     # (CuPy's sort is stable)
-        flat, values = flat[order], values[order]
-        running = cupy.cumsum(values, dtype="float64" if values.dtype.kind == "f" else values.dtype)
-        running = cupy.concatenate([cupy.zeros(1, running.dtype), running])
-        sums = running[cupy.searchsorted(flat, flat, "right")] - running[cupy.searchsorted(flat, flat, "left")]
-        place = cupy.unravel_index(flat, array.shape)  # where an index repeats, equal values are written
-        array[place] = array[place] + sums.astype(array.dtype)
+        places = cupy.arange(array.size).reshape(array.shape)[index]
+        sums = cupy.broadcast_to(values, places.shape).ravel()
+        order = cupy.argsort(places, axis=None)        # (CuPy's sort is stable)
+        places, sums, step = places.ravel()[order], sums[order], 1
+        while step < places.size:                      # each element takes in those before it that have its place
+            same = places[step:] == places[:-step]
+            sums, step = cupy.concatenate([sums[:step], sums[step:] + cupy.where(same, sums[:-step], 0)]), 2 * step
+        sums = sums[cupy.searchsorted(places, places, "right") - 1]
+        flat = array.reshape(-1)                       # a view, where the rows lie one after the other
+        flat[places] += sums                           # where a place repeats, equal values are written
+        array[...] = flat.reshape(array.shape)
 
     return Backend("cuda", cupy, lambda array: f"cuda:{array.device.id}", cupy.asnumpy, from_host, scatter_add, eager=False)
 
