@@ -33,7 +33,7 @@ from .tensor import Tensor
 REGISTRY: dict = {}
 
 
-def primitive(contract, methods=(), reflected=None, exact=False, differentiable=True, deterministic=True):
+def primitive(contract, methods=(), reflected=None, exact=False, differentiable=True, deterministic=True, synchronises=False):
     """Declare an op by its forward; a rule attached with `.vjp` gives it gradients.
 
     Args:
@@ -43,13 +43,15 @@ def primitive(contract, methods=(), reflected=None, exact=False, differentiable=
         exact: it moves or compares elements without rounding, so half types need not pass through float32.
         differentiable: False says that there is no gradient (an argmax, a sort order).
         deterministic: False says that two runs may differ.
+        synchronises: True, or a function of the parameters by name that says so: the host waits for values on a
+            device (the result's shape depends on them), or sends some there.
     """
-    return lambda fn: Primitive(fn, contract, methods, reflected, exact, differentiable, deterministic).function
+    return lambda fn: Primitive(fn, contract, methods, reflected, exact, differentiable, deterministic, synchronises).function
 
 
-def fused(contract, methods=(), differentiable=True):
+def fused(contract, methods=(), differentiable=True, synchronises=False):
     """Declare an op by its definition in terms of other ops; arguments as in `primitive`."""
-    return lambda fn: Fused(fn, contract, methods, None, False, differentiable, True).function
+    return lambda fn: Fused(fn, contract, methods, None, False, differentiable, True, synchronises).function
 
 
 class Op:
@@ -63,7 +65,7 @@ class Op:
     coster = None              # tells FLOPs
     _body = _watched = None    # written when first called
 
-    def __init__(self, fn, contract, methods, reflected, exact, differentiable, deterministic):
+    def __init__(self, fn, contract, methods, reflected, exact, differentiable, deterministic, synchronises):
         params = [p for p in inspect.signature(fn).parameters.values() if p.name != "xp"]
         left = [p for p in params if p.kind is p.POSITIONAL_ONLY]
         self.name, self.fn, self.__doc__ = fn.__name__, fn, fn.__doc__
@@ -71,7 +73,8 @@ class Op:
         self.defaults = {p.name: p.default for p in left}
         self.params = {p.name: p.default for p in params if p not in left}
         self.keyword_only = {p.name for p in params if p.kind is p.KEYWORD_ONLY}
-        self.exact, self.differentiable, self.deterministic = exact, differentiable, deterministic
+        self.exact, self.differentiable = exact, differentiable
+        self.deterministic, self.synchronises = deterministic, synchronises
         self.contract_text, self.methods = contract, (*methods, *([reflected] if reflected else []))
         self.namespace = {**HOT, "op": self, "forward": fn, "definition": fn,
                           **{f"default_{n}": d for n, d in self.params.items()}}

@@ -1,31 +1,38 @@
 """A stand-in for CuPy that runs on the CPU and is at least as strict as the real one.
 
-NumPy does the work; what CuPy would refuse is refused: host arrays among device
-arrays, silent conversion to NumPy, and, where the real CuPy is installed (it can be
-imported without a GPU), every function, method and keyword that it lacks.  What would
+NumPy does the work; what CuPy would refuse is refused: host arrays and Tensors among
+device arrays, silent conversion to NumPy, and, where the real CuPy is installed (it can
+be imported without a GPU), every function, method and keyword that it lacks.  What would
 move data between host and device, or make the host wait for a value, is counted.
 
-    double = install()             # minidl now has a device called "cuda"
-    with double.counting() as moved: ...
-    moved.to_host, moved.to_device
+    with installed():              # minidl now has a device called "cuda"
+        with counting() as moved: ...
+        moved.to_host, moved.to_device
+
+Stricter than CuPy: NumPy's functions do not dispatch to it, an assignment under a mask counts as waiting, arrays
+that are broadcast cannot be written, and atomic additions (`ufunc.at`: other bits each time) are missing.
 """
 import inspect
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
+from weakref import WeakValueDictionary
 
 import numpy as np
 
+from .. import backend
 from ..backend.cupy import register
+from ..tape import owner
 
 try:
     import cupy as REAL
 except ImportError:                                    # then only the rules hold, not the list of what exists
     REAL = None
 
-UFUNC_KEYWORDS = {"out", "dtype", "casting", "order", "subok"}
-WAITS = {"nonzero", "argwhere", "flatnonzero", "unique", "array_equal", "allclose"}     # their result's size, or truth, must be known
+UFUNC_KEYWORDS = {"out", "dtype", "casting"}           # (`where`, `order`, `subok`, ... are "wrong arguments")
+HOST = (bool, int, float, complex, str, tuple, list, dict, type, np.dtype, np.generic, type(None), type(NotImplemented))
+WAITS = {"nonzero", "flatnonzero", "argwhere", "unique", "unravel_index", "bincount", "histogram", "compress", "extract"}
 
 
 @dataclass
@@ -35,36 +42,66 @@ class Moved:
     to_host: int = 0
     to_device: int = 0
 
-
-MOVED = Moved()
-
-
-def refuse_host(value, where):
-    """Raise where a host array stands among device arrays, as CuPy does."""
-    if isinstance(value, np.ndarray) and value.ndim:
-        raise TypeError(f"Unsupported type {np.ndarray} in {where}: a host array met a device array")
+    @property
+    def total(self):
+        """In both directions."""
+        return self.to_host + self.to_device
 
 
-def bare(value, where=""):
-    """The NumPy arrays behind an argument."""
+_moved = Moved()
+_wholes: WeakValueDictionary = WeakValueDictionary()   # id of a NumPy array that owns its memory -> its device array
+
+
+@contextmanager
+def counting():
+    """`with counting() as moved: ...` counts the transfers inside."""
+    host, device, moved = _moved.to_host, _moved.to_device, Moved()
+    try:
+        yield moved
+    finally:
+        moved.to_host, moved.to_device = _moved.to_host - host, _moved.to_device - device
+
+
+# -- across the border ---------------------------------------------------------------
+
+def bare(value, where="an argument"):
+    """The NumPy arrays behind an argument; raises where CuPy would not take it."""
     if isinstance(value, ndarray):
         return value._array
     if isinstance(value, (tuple, list)):
         return type(value)([bare(v, where) for v in value])
-    refuse_host(value, where)
+    arraylike = hasattr(value, "__array__") or hasattr(value, "__array_ufunc__")
+    if arraylike and not isinstance(value, (np.generic, type)):
+        raise TypeError(f"Unsupported type {type(value)} in {where}: it met a device array")
     return value
 
 
 def wrapped(value):
-    """A result, as device arrays."""
-    if isinstance(value, (np.ndarray, np.generic)):
-        made = object.__new__(ndarray)
-        made._array = np.asarray(value)
-        return made
+    """A result, as device arrays. Views know the array whose memory they show."""
+    if isinstance(value, np.generic):
+        value = np.asarray(value)
+    if isinstance(value, np.ndarray):
+        origin = owner(value)
+        whole = _wholes.get(id(origin))
+        if whole is None:
+            whole = _wholes[id(origin)] = _new(origin, None)
+        return whole if origin is value else _new(value, whole)
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*map(wrapped, value))
-    return type(value)(map(wrapped, value)) if isinstance(value, (tuple, list)) else value
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(wrapped, value))
+    if not isinstance(value, HOST):
+        raise TypeError(f"CuPy has nothing like {type(value)}")
+    return value
 
+
+def _new(array, whole):
+    made = object.__new__(ndarray)
+    made._array, made.base = array, whole
+    return made
+
+
+# -- what the real one takes, and when it waits ----------------------------------------
 
 def signature(real):
     """The signature of a function of the real CuPy; compiled methods have theirs in the docstring. None: unknown."""
@@ -76,37 +113,50 @@ def signature(real):
     if not found:
         return None
     scope = {}
-    exec(f"def f({found[2]}): pass", scope)
+    exec(f"def f({re.sub(r'int (?=[a-z])', '', found[2])}): pass", scope)
     return inspect.signature(scope["f"])
 
 
+def waits(real, name):
+    """Must the host know values before a result's shape is known, or before it may go on? CuPy's docstrings say so."""
+    text = " ".join((getattr(real, "__doc__", None) or "").split())
+    return name in WAITS or "function may synchronize" in text or "performs device synchronization" in text
+
+
 def checked(function, real, name):
-    """`function` of NumPy under the signature of CuPy's."""
-    is_ufunc = isinstance(function, np.ufunc)
+    """`function` of NumPy under the rules of CuPy's `real`."""
+    short = name.rpartition(".")[2]
+    is_ufunc = isinstance(function, np.ufunc) and (REAL is None or isinstance(real, REAL.ufunc))
     declared = None if is_ufunc or real is None else signature(real)
+    blocking = short != "where" and waits(real, short)
 
     def call(*args, **keywords):
         if is_ufunc and keywords.keys() - UFUNC_KEYWORDS:
-            raise TypeError(f"cupy.{name}: wrong keywords {keywords.keys() - UFUNC_KEYWORDS}")
+            raise TypeError(f"cupy.{name}: wrong arguments {keywords.keys() - UFUNC_KEYWORDS}")
         if declared is not None:
             try:
                 declared.bind(*args, **keywords)
             except TypeError as error:
                 raise TypeError(f"cupy.{name}: {error}") from None
+        if short in ("sort", "argsort"):
+            if keywords.setdefault("kind", "stable") not in (None, "stable"):
+                raise ValueError(f"cupy.{name}: kind can only be None or 'stable'")
         out = keywords.get("out")
-        if out is not None and not isinstance(out, ndarray):
+        if not isinstance(out, (ndarray, type(None), tuple)):
             raise TypeError(f"cupy.{name}: out must be a device array")
-        MOVED.to_host += name.rpartition(".")[2] in WAITS
+        _moved.to_host += blocking or short == "where" and len(args) + len(keywords) == 1
         result = function(*[bare(a, name) for a in args], **{k: bare(v, name) for k, v in keywords.items()})
-        return out if out is not None else wrapped(result)
+        return out if isinstance(out, ndarray) else wrapped(result)
 
     return call
 
 
+# -- arrays --------------------------------------------------------------------------
+
 class ndarray:
     """A device array."""
 
-    __slots__ = ("_array",)
+    __slots__ = ("_array", "base", "__weakref__")      # base: the array whose memory this one shows, or None
     __array_priority__ = 100
     __hash__ = None
 
@@ -119,15 +169,17 @@ class ndarray:
     def __array_function__(self, *args):
         return NotImplemented
 
-    def get(self, *args, **keywords):
+    def get(self):
         """To the host."""
-        MOVED.to_host += 1
+        _moved.to_host += 1
         return self._array.copy()
 
-    def item(self):
-        return self.get().item()
+    def item(self, *args):
+        """One value, on the host."""
+        return self.get().item(*args)
 
     def tolist(self):
+        """All values, on the host."""
         return self.get().tolist()
 
     def __bool__(self):
@@ -139,7 +191,11 @@ class ndarray:
     def __int__(self):
         return int(self.get())
 
-    __index__ = __int__
+    def __complex__(self):
+        return complex(self.get())
+
+    def __repr__(self):
+        return repr(self.get())
 
     def __len__(self):
         return len(self._array)
@@ -147,50 +203,50 @@ class ndarray:
     def __iter__(self):
         return (self[i] for i in range(len(self)))
 
+    def __deepcopy__(self, memo):
+        return self.copy()
+
     def _key(self, key):
         for part in key if isinstance(key, tuple) else (key,):
-            if isinstance(part, ndarray) and part.dtype == bool:
-                MOVED.to_host += 1                     # how many are true is asked
-            if isinstance(part, list):
-                MOVED.to_device += 1
+            _moved.to_host += isinstance(part, ndarray) and part.dtype == bool         # how many are true is asked
+            _moved.to_device += isinstance(part, (list, tuple))
         return bare(key, "an index")
 
     def __getitem__(self, key):
         return wrapped(self._array[self._key(key)])
 
     def __setitem__(self, key, value):
-        self._array[self._key(key) if not (isinstance(key, ndarray) and key.dtype == bool) else key._array] = bare(value, "an assignment")
+        self._array[self._key(key)] = bare(value, "an assignment")
 
     device = property(lambda self: SimpleNamespace(id=0))
-    base = property(lambda self: None if self._array.base is None else wrapped(self._array.base))
+    flags = property(lambda self: SimpleNamespace(**{n: getattr(self._array.flags, n)
+                                                     for n in ("c_contiguous", "f_contiguous", "owndata")}))
 
     def __getattr__(self, name):
         if name.startswith("__") or REAL is not None and not hasattr(REAL.ndarray, name):
             raise AttributeError(f"cupy.ndarray has no attribute {name!r}")
         value = getattr(self._array, name)
-        return checked(value, getattr(REAL.ndarray, name, None), f"ndarray.{name}") if callable(value) else wrapped(value)
-
-    def __repr__(self):
-        return f"device {self._array!r}"
+        return checked(value, getattr(REAL, "ndarray", None) and getattr(REAL.ndarray, name), f"ndarray.{name}") \
+            if callable(value) else wrapped(value)
 
 
 def _operator(name):
     def call(self, *others):
-        for other in others:
-            refuse_host(other, name)
-            if not isinstance(other, (ndarray, np.ndarray, np.generic, int, float, bool)):
-                return NotImplemented
-        result = getattr(self._array, name)(*map(bare, others))
-        return self if name.startswith("__i") and name != "__invert__" else wrapped(result)
+        if not all(isinstance(o, (ndarray, np.ndarray, np.generic, bool, int, float, complex)) for o in others):
+            return NotImplemented
+        result = getattr(self._array, name)(*[bare(o, name) for o in others])
+        return self if result is self._array else wrapped(result)
     return call
 
 
 for _name in ("add sub mul truediv floordiv mod pow matmul and or xor lshift rshift").split():
-    for _form in ("__{}__", "__r{}__", "__i{}__"):
+    for _form in ("__{}__", "__r{}__", "__i{}__") if _name != "matmul" else ("__{}__", "__r{}__"):
         setattr(ndarray, _form.format(_name), _operator(_form.format(_name)))
 for _name in ("neg", "pos", "abs", "invert", "eq", "ne", "lt", "le", "gt", "ge"):
     setattr(ndarray, f"__{_name}__", _operator(f"__{_name}__"))
 
+
+# -- the module ------------------------------------------------------------------------
 
 class Ufunc:
     """A ufunc and its methods."""
@@ -203,9 +259,10 @@ class Ufunc:
         return self._call(*args, **keywords)
 
     def __getattr__(self, name):
-        if self._real is not None and not hasattr(self._real, name):
-            raise AttributeError(f"cupy.{self._name} has no method {name}")
-        return checked(getattr(self._function, name), None, f"{self._name}.{name}")
+        if name == "at" or self._real is not None and not hasattr(self._real, name):
+            raise AttributeError(f"cupy.{self._name} has no method {name!r}")
+        value = getattr(self._function, name)
+        return checked(value, getattr(self._real, name, None), f"{self._name}.{name}") if callable(value) else value
 
 
 class Namespace:
@@ -228,19 +285,27 @@ class Namespace:
         return value
 
 
-def asarray(value, dtype=None, order=None):
-    """To the device."""
-    if isinstance(value, ndarray):
-        return value if dtype is None or value.dtype == dtype else value.astype(dtype)
-    MOVED.to_device += 1
-    return wrapped(np.array(bare(value) if isinstance(value, (list, tuple)) else value, dtype))
+def asarray(a, dtype=None, order=None):
+    """To the device, unless it is there."""
+    if isinstance(a, ndarray):
+        return a if dtype is None or a.dtype == dtype else a.astype(dtype)
+    _moved.to_device += 1
+    return wrapped(np.array(bare(a) if isinstance(a, (list, tuple)) else a, dtype))
 
 
-def _own():
-    return {"ndarray": ndarray, "asarray": asarray, "array": lambda value, dtype=None, copy=True: wrapped(np.array(asarray(value, dtype)._array)),
-            "ascontiguousarray": lambda value, dtype=None: wrapped(np.ascontiguousarray(asarray(value, dtype)._array)),
-            "asnumpy": lambda value: value.get() if isinstance(value, ndarray) else np.asarray(value),
-            "cuda": SimpleNamespace(Device=_device, runtime=SimpleNamespace(getDeviceCount=lambda: 1))}
+def array(obj, dtype=None, copy=True, order="K"):
+    """A copy on the device."""
+    return asarray(obj, dtype).copy(order) if isinstance(obj, ndarray) else asarray(obj, dtype)
+
+
+def ascontiguousarray(a, dtype=None):
+    """Row-major, on the device."""
+    return wrapped(np.ascontiguousarray(asarray(a, dtype)._array))
+
+
+def asnumpy(a):
+    """To the host, unless it is there."""
+    return a.get() if isinstance(a, ndarray) else np.asarray(a)
 
 
 @contextmanager
@@ -248,19 +313,19 @@ def _device(number=0):
     yield number
 
 
+DOUBLE = Namespace("cupy", np, REAL, ndarray=ndarray, asarray=asarray, array=array, ascontiguousarray=ascontiguousarray,
+                   asnumpy=asnumpy, cuda=SimpleNamespace(Device=_device, runtime=SimpleNamespace(getDeviceCount=lambda: 1)))
+
+
 @contextmanager
-def counting():
-    """`with counting() as moved: ...` counts the transfers inside."""
-    before = Moved(MOVED.to_host, MOVED.to_device)
-    moved = Moved()
+def installed():
+    """`with installed() as xp:` minidl's "cuda" is the double, whose namespace is `xp`, inside the block."""
+    before = dict(backend.BACKENDS)
+    for kind in [k for k, b in before.items() if b.name == "cuda"]:
+        del backend.BACKENDS[kind]
+    register(DOUBLE)
     try:
-        yield moved
+        yield DOUBLE
     finally:
-        moved.to_host, moved.to_device = MOVED.to_host - before.to_host, MOVED.to_device - before.to_device
-
-
-def install():
-    """Register the double as minidl's "cuda"; returns its namespace."""
-    double = Namespace("cupy", np, REAL, **_own(), counting=counting)
-    register(double)
-    return double
+        backend.BACKENDS.clear()
+        backend.BACKENDS.update(before)
