@@ -12,8 +12,15 @@ import minidl
 from ..tensor import Tensor
 
 ROOT = Path(minidl.__file__).parent
-HEAD = '"""Written by `python -m minidl.tools.stubs`: do not edit."""\nfrom typing import Any, Sequence\n\nimport numpy as np\n\n'
-LIKE = "TensorLike = Tensor | np.ndarray | float | int | bool | list | tuple\n"
+HEAD = """\
+# Written by `python -m minidl.tools.stubs`: do not edit.
+import builtins
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+"""
+LIKE = "TensorLike = Tensor | np.ndarray | builtins.float | builtins.int | builtins.bool | list | tuple\n"
 SIMPLE = (int, float, bool, str, type(None))
 
 
@@ -28,7 +35,8 @@ def op_signature(op, method=False):
     for slot in op.contract.inputs:
         kind = "Sequence[TensorLike]" if slot.many else "TensorLike | None" if slot.optional else "TensorLike"
         parts.append(f"{slot.name}: {kind}" + (" = None" if op.defaults[slot.name] is None else ""))
-    parts = ["self", *parts[1:]] if method else parts
+    if method:                                         # (operators meet anything: two classes may both answer)
+        parts = ["self", *(["other: Any"] * (len(parts) - 1) if op.name not in vars(Tensor) else parts[1:])]
     parts.append("/")
     for name, default in op.params.items():
         if name in op.keyword_only and "*" not in parts:
@@ -73,28 +81,27 @@ def tensor_stub():
     for name, value in sorted(vars(Tensor).items()):
         function = getattr(value, "op", value)
         if isinstance(value, property):
-            kind = {"shape": "tuple[int, ...]", "ndim": "int", "size": "int", "device": "str", "is_leaf": "bool",
-                    "requires_grad": "bool", "dtype": "np.dtype", "grad": "Tensor | None"}.get(name, "Tensor")
+            kind = {"shape": "tuple[builtins.int, ...]", "ndim": "builtins.int", "size": "builtins.int", "device": "str",
+                    "is_leaf": "builtins.bool", "requires_grad": "builtins.bool", "dtype": "np.dtype",
+                    "grad": "Tensor | None"}.get(name, "Tensor")
             lines += ["    @property", f"    def {name}(self) -> {kind}: ..."]
             if value.fset:
                 lines += [f"    @{name}.setter", f"    def {name}(self, value: Any) -> None: ..."]
         elif hasattr(value, "op"):
-            lines.append(f"    def {name}{op_signature(function, method=True)}" + _ignored(name))
+            override = "  # type: ignore[override]" if name in ("__eq__", "__ne__") else ""    # (tensors, where object says bool)
+            lines.append(f"    def {name}{op_signature(function, method=True)}{override}")
         elif inspect.isfunction(value):
-            lines.append(f"    def {name}{_method(name, value)}" + _ignored(name))
+            lines.append(f"    def {name}{_method(name, value)}")
     lines.insert(2, "    data: Any\n    node: Any")
     lines.append("\ndef as_array(data: Any, dtype: Any = None) -> np.ndarray: ...")
     return "\n".join(lines) + "\n"
 
 
-def _ignored(name):
-    return "  # type: ignore[override]" if name in ("__eq__", "__ne__") else ""
-
-
 def _method(name, function):
-    returns = {"__init__": "None", "__len__": "int", "__bool__": "bool", "__float__": "float", "__int__": "int", "__index__": "int",
-               "__repr__": "str", "__hash__": "int", "numpy": "np.ndarray", "backward": "None", "assign": "None", "detach": "Tensor",
-               "to": "Tensor", "__array__": "np.ndarray"}.get(name, "Tensor" if name.startswith("__r") else "Any")
+    kinds = {"__init__": "None", "__len__": "builtins.int", "__bool__": "builtins.bool", "__float__": "builtins.float",
+             "__int__": "builtins.int", "__index__": "builtins.int", "__repr__": "str", "__hash__": "builtins.int",
+             "numpy": "np.ndarray", "backward": "None", "assign": "None", "detach": "Tensor", "to": "Tensor", "__array__": "np.ndarray"}
+    returns = kinds.get(name, "Tensor" if name.startswith("__r") else "Any")
     text = function_signature(function)
     if not text.startswith("(self"):                   # (reflected operators are lambdas of x and other)
         text = "(self" + text[text.index(","):] if "," in text else "(self) -> Any: ..."
