@@ -12,7 +12,7 @@ from ..op import fused, primitive
 from ..tensor import Tensor
 
 __all__ = ["abs", "add", "astype", "ceil", "clip", "divide", "exp", "floor", "floor_divide", "log", "maximum", "minimum", "multiply",
-           "nan_to_num", "negative", "pow", "reciprocal", "relu", "remainder", "round", "rsqrt", "sign", "sqrt", "square", "subtract",
+           "nan_to_num", "negative", "pow", "reciprocal", "remainder", "round", "rsqrt", "sign", "sqrt", "square", "subtract",
            "tanh", "trunc", "where"]
 
 UNARY = """
@@ -141,7 +141,7 @@ def _(g, a, b, out):
         return (lambda: g * (a ** (b - 1.0 if b else 0.0) * float(b))), None             # x**0 is flat, at 0 too
     if type(a) in NUMBERS:
         return None, (lambda: g * out * (math.log(a) if a > 0 else 0.0 if a == 0 else math.nan))
-    return (lambda: g * (b * a ** (b - 1.0)).where(b != 0.0, 0.0)), \
+    return (lambda: g * (b * a ** (b - 1.0).where(b != 0.0, 0.0))), \
         (lambda: g * out * a.where((a != 0.0) | (b < 0.0), 1.0).log())                   # 0**b is flat in b > 0
 
 
@@ -252,19 +252,6 @@ def _(g, out):
     return g * (1.0 - out * out)
 
 
-@unary()
-def relu(xp, x, /):
-    """x, or 0 where it is negative."""
-    return xp.maximum(x, 0.0)
-
-
-@relu.vjp
-def _(g, out):
-    return where(out > 0, g, 0.0)
-
-
-# -- rounding -------------------------------------------------------------------------
-
 @unary(differentiable=False)
 def floor(xp, x, /):
     """The largest whole number that is at most x."""
@@ -320,14 +307,6 @@ def _(g, condition):
     return None, (lambda: where(condition, g, 0.0)), (lambda: where(condition, 0.0, g))
 
 
-def _where(x, condition, other):
-    """x.where(condition, other) is where(condition, x, other)."""
-    return where(condition, x, other)
-
-
-Tensor.where = _where
-
-
 @binary(methods=["maximum"])
 def maximum(xp, a, b, /):
     """The larger of two; NaN if either is."""
@@ -354,7 +333,7 @@ def _share(g, lost, tied):
     return where(lost, 0.0, where(tied, g * 0.5, g))
 
 
-@primitive("x(...) min(...)? max(...)? -> (...)", methods=["clip", "clamp"])
+@primitive("x(...) min(...)? max(...)? -> (...)")
 def clip(xp, x, min=None, max=None, /):
     """Move x to the nearest point of [min, max]. The gradient goes to what the result was taken from, x at a tie.
 
@@ -371,6 +350,19 @@ def clip(xp, x, min=None, max=None, /):
 @clip.vjp
 def _(g, x, out):
     return (lambda: where(x == out, g, 0.0)), (lambda: where(x < out, g, 0.0)), (lambda: where(x > out, g, 0.0))
+
+
+def _where(self, condition, other):
+    """Itself where the condition holds, else `other`."""
+    return where(condition, self, other)
+
+
+def _clip(self, min=None, max=None):
+    """`minidl.ops.clip`, whose bounds may here be named."""
+    return clip(self, min, max)
+
+
+Tensor.where, Tensor.clip, Tensor.clamp = _where, _clip, _clip
 
 
 @primitive("x(*):float -> (*)", methods=["nan_to_num"])
@@ -422,9 +414,17 @@ def _(g, source):
     return astype(g, source)
 
 
+def _converter(dtype):
+    def convert(self):
+        return astype(self, dtype)
+
+    convert.__doc__ = f"The elements in {dtype}."
+    return convert
+
+
 for _name, _dtype in (("half", "float16"), ("float", "float32"), ("double", "float64"), ("bfloat16", "bfloat16"),
                       ("int", "int32"), ("long", "int64"), ("bool", "bool")):
-    setattr(Tensor, _name, lambda x, dtype=_dtype: astype(x, dtype))
+    setattr(Tensor, _name, _converter(_dtype))
 
 
 # -- samples --------------------------------------------------------------------------
@@ -434,7 +434,6 @@ PAIRS = ((3, 4), (3, 4)), ((3, 1), (4,)), ((), (2, 3)), ((0, 3), (3,))
 
 
 @negative.samples
-@relu.samples
 @abs.samples
 @sign.samples
 @square.samples
