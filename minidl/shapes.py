@@ -7,7 +7,7 @@ the property tests.  Grammar, left of the arrow:  NAME "(" dims ")" [":" kind] [
     dim   a symbol, an integer, a multiple such as 4H, or first of all
           "*"   any leading axes, the same wherever it stands in the contract
           "..." any leading axes, which broadcast (the engine undoes that in backward)
-          "_"   any leading axes, without relation to any others
+          "_"   any leading axes, without relation to any others; or, last of all, any trailing axes
     kind  int, bool, any: a dtype of its own; without one the array shares the dtype of its neighbours;
           float: it shares it, and that must be floating
     ?     the argument may be None
@@ -76,9 +76,9 @@ class Contract:
             if lead is None and all(map(settled, tail)):
                 mine.append(f"if {array}.shape != ({''.join(_code(d) + ', ' for d in tail)}): raise Mismatch")
             elif lead is None:                                    # new symbols: unpacking checks the rank
-                names = [f"_axis{i}" if settled(d) else d for i, d in enumerate(tail)]
+                names = ["*_rest" if d == "_" else f"_axis{i}" if settled(d) else d for i, d in enumerate(tail)]
                 mine.append(f"{', '.join(names)}{',' * (len(tail) == 1)} = {array}.shape")
-                clash = [f"{n} != {_code(d)}" for n, d in zip(names, tail) if n != d]
+                clash = [f"{n} != {_code(d)}" for n, d in zip(names, tail) if n.startswith("_axis")]
                 mine += [f"if {' or '.join(clash)}: raise Mismatch"] if clash else []
             elif tail or lead == "*" and counts.count("*") > 1:
                 mine.append(f"_shape = {array}.shape")
@@ -87,7 +87,7 @@ class Contract:
                 rest = f"_shape[:-{len(tail)}]" if tail else "_shape"
                 if lead == "*" and counts.count("*") > 1:
                     mine.append(f"if {rest} != _star: raise Mismatch" if "*" in known else f"_star = {rest}")
-            known.update(d for d in slot.dims if not d[0].isdigit())
+            known.update(d for d in slot.dims if not d[0].isdigit() and d != "_")
             lines += [f"if {array} is not None:", *("    " + m for m in mine)] if slot.optional and mine else mine
         return lines
 
@@ -110,27 +110,29 @@ def _code(dim):
     return re.sub(r"^(\d+)(?=[A-Za-z])", r"\1*", dim)
 
 
-def _match(op, slot, shape, env, origin):
+def _match(op, slot, whole, env, origin):
     lead, tail = slot.split()
+    tail, shape = (tail[:-1], whole[:len(tail) - 1]) if tail[-1:] == ("_",) else (tail, whole)
     extra = len(shape) - len(tail)
     if extra < 0 or extra and lead is None:
-        raise ShapeError(message(op, slot.name, f"{'at least ' if lead else ''}{len(tail)} axes {slot}", tuple(shape)))
+        least = "at least " if "_" in slot.dims or lead else ""
+        raise ShapeError(message(op, slot.name, f"{least}{len(tail)} axes {slot}", tuple(whole)))
     batch = tuple(shape[:extra])
     if lead == "*" and env.setdefault("*", batch) != batch:
-        raise ShapeError(message(op, slot.name, f"leading axes {env['*']} as in {origin['*']}", tuple(shape)))
+        raise ShapeError(message(op, slot.name, f"leading axes {env['*']} as in {origin['*']}", tuple(whole)))
     if lead == "...":
         before = env.get("...", ())
         env["..."] = broadcast(before, batch)
         if env["..."] is None:
-            raise ShapeError(message(op, slot.name, f"leading axes that broadcast with {origin['...']}", tuple(shape)))
+            raise ShapeError(message(op, slot.name, f"leading axes that broadcast with {origin['...']}", tuple(whole)))
     if lead:
-        origin.setdefault(lead, f"{slot.name}={tuple(shape)}")
+        origin.setdefault(lead, f"{slot.name}={tuple(whole)}")
     for symbol, size in zip(tail, shape[extra:]):
         want = env.setdefault(symbol, size) if not symbol[0].isdigit() else eval(_code(symbol), {}, env)
         if want != size:
             source = f" (from {origin[symbol]})" if symbol in origin else ""
-            raise ShapeError(message(op, slot.name, f"{slot} with {symbol}={want}{source}", tuple(shape)))
-        origin.setdefault(symbol, f"{slot}={tuple(shape)}")
+            raise ShapeError(message(op, slot.name, f"{slot} with {symbol}={want}{source}", tuple(whole)))
+        origin.setdefault(symbol, f"{slot}={tuple(whole)}")
 
 
 def broadcast(a, b):
