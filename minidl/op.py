@@ -320,7 +320,7 @@ def rescue(op, error, tensors, params):
     if isinstance(error, backend.Reroute):
         return error.run(op, tensors, params)
     if op.fallback and isinstance(error, (Mismatch, ValueError, IndexError)) and not isinstance(error, MinidlError) and \
-            all(isinstance(t, Tensor) for t in tensors) and (result := op.fallback(*tensors, **params)) is not NotImplemented:
+            all(t is None or isinstance(t, Tensor) for t in tensors) and (result := op.fallback(*tensors, **params)) is not NotImplemented:
         return result
     explain(op, error, tensors, params)
 
