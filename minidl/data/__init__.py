@@ -1,0 +1,10 @@
+"""Data: datasets, samplers, and the loader that makes batches of them."""
+from .collate import default_collate
+from .datasets import ArrayDataset, ConcatDataset, Dataset, Subset, TensorDataset, random_split
+from .fashion_mnist import fashion_mnist
+from .loader import DataLoader
+from .samplers import BatchSampler, RandomSampler, Sampler, SequentialSampler, WeightedRandomSampler
+
+__all__ = ["ArrayDataset", "BatchSampler", "ConcatDataset", "DataLoader", "Dataset", "RandomSampler",
+           "Sampler", "SequentialSampler", "Subset", "TensorDataset", "WeightedRandomSampler",
+           "default_collate", "fashion_mnist", "random_split"]
