@@ -65,7 +65,7 @@ def _(g, index):
     return embedding(index, g), None
 
 
-@fused("index(_):int weight(V,D):float offsets(B):int? per_sample_weights(_)? -> (B,D)")
+@fused("index(_):int weight(V,D):float offsets(_):int? per_sample_weights(_)? -> (B,D)")
 def embedding_bag(index, weight, offsets=None, per_sample_weights=None, /, mode="mean", padding_idx=None,
                   include_last_offset=False):
     """Sums, means or maxima over bags of rows of a table.
