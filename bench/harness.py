@@ -43,7 +43,8 @@ def run(cases, batches=15, show=print):
     for case in cases:
         times = measure(case, batches)
         rows.append({"name": case.name, "unit": case.unit, "times": times})
-        show(f"{case.name:44}" + "  ".join(f"{n} {t['min']:9.3f} / {t['median']:9.3f}" for n, t in times.items()) + f" {case.unit}")
+        show(f"{case.name:44}" + "  ".join(f"{n} {t['min']:9.3f} / {t['median']:9.3f}" for n,
+                                           t in times.items()) + f" {case.unit}")
     return rows
 
 

@@ -11,8 +11,23 @@ from . import errors, nn, ops
 from .autograd import checkpoint, grad, gradients
 from .backend.random import Generator, Key, seed
 from .dispatch import use_kernels
-from .dtypes import (bfloat16, bool_, default_dtype, float16, float32, float64, int8, int16, int32, int64, set_default_dtype, uint8,
-                     uint16, uint32, uint64)
+from .dtypes import (
+    bfloat16,
+    bool_,
+    default_dtype,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    set_default_dtype,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
 from .guests import detect_anomaly, profile
 from .op import REGISTRY, fused, primitive
 from .ops import *
@@ -22,7 +37,8 @@ from .tensor import Tensor
 __version__ = "0.1.0"
 
 # Loaded when first asked for, so that `import minidl` stays quick.
-_LATER = {"data": "data", "io": "io", "models": "models", "optim": "optim", "random": "backend.random", "testing": "testing",
+_LATER = {"data": "data", "io": "io", "models": "models", "optim": "optim", "random": "backend.random",
+          "testing": "testing",
           "tools": "tools", "train": "train"}
 _FROM_IO = ("load", "save")
 

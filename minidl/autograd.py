@@ -155,7 +155,8 @@ def _seed(op, output, gradient):
     seed = backend.namespace(output.data).ones_like(output.data) if gradient is None else gradient
     seed = seed if isinstance(seed, Tensor) else Tensor(seed)
     if seed.shape != output.shape or seed.dtype != output.dtype:
-        raise GradError(message(op, "gradient", f"{output.dtype} {output.shape} as the output", f"{seed.dtype} {seed.shape}"))
+        raise GradError(message(op, "gradient", f"{output.dtype} {output.shape} as the output",
+                                f"{seed.dtype} {seed.shape}"))
     return seed
 
 
@@ -199,7 +200,8 @@ def gradients(output, inputs, seed=None, *, retain_graph=False, create_graph=Fal
                                 "Create it with requires_grad=True."))
     if not ends:
         return ()
-    found = walk([(output.node, _seed("gradients", output, seed))], ends=ends, keep=retain_graph, create_graph=create_graph)
+    found = walk([(output.node, _seed("gradients", output, seed))], ends=ends, keep=retain_graph,
+                 create_graph=create_graph)
     parts = [found[e.seq][1] if e.seq in found else None for e in ends]
     return tuple([p if p is None or isinstance(p, Tensor) else Tensor(p) for p in parts])
 
@@ -223,7 +225,8 @@ def grad(function, argnums=0):
         args = [a if isinstance(a, Tensor) or i not in chosen else Tensor(a) for i, a in enumerate(args)]
         outer = recording() and any(isinstance(a, Tensor) and a.node is not None for a in args)
         with record(True):
-            leaves = {i: args[i] if args[i].node is not None else Tensor(args[i].data, requires_grad=True) for i in chosen}
+            leaves = {i: args[i] if args[i].node is not None else Tensor(args[i].data, requires_grad=True)
+                      for i in chosen}
             output = function(*[leaves.get(i, a) for i, a in enumerate(args)], **keywords)
             parts = gradients(output, [leaves[i] for i in chosen], create_graph=outer)
         return parts if several else parts[0]

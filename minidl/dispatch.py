@@ -4,9 +4,9 @@ Ops do not know kernels and kernels do not know ops; they meet here by name.
 An op without kernels never asks: its body is written anew when one registers.
 """
 import os
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Callable
 
 from .errors import ArgumentError, message
 
@@ -65,14 +65,16 @@ def reasons(op, device, arrays, params):
 
 @contextmanager
 def use_kernels(policy):
-    """`with use_kernels("off"):` runs references only; "auto": the first that fits; "cpu", "cuda", "triton": that maker's.
+    """`with use_kernels("off"):` runs references only; "auto": the first that fits; "cpu", "cuda", "triton": that
+    maker's.
 
     Raises:
         ArgumentError: no kernel is by such a maker.
     """
     makers = {k.name.rpartition(".")[2] for kernels in TABLE.values() for k in kernels} | {"cpu", "cuda", "triton"}
     if policy not in ("auto", "off") and policy not in makers:
-        raise ArgumentError(message("use_kernels", "policy", f"auto, off, or one of {', '.join(sorted(makers))}", repr(policy)))
+        raise ArgumentError(message("use_kernels", "policy", f"auto, off, or one of {', '.join(sorted(makers))}",
+                                    repr(policy)))
     before, _policy[0] = _policy[0], policy
     try:
         yield

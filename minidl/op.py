@@ -27,13 +27,14 @@ import numpy as np
 
 from . import autograd, backend, dispatch, door, shapes, specialise
 from .dtypes import HALVES, NUMBERS, is_float
-from .errors import ArgumentError, MinidlError, ShapeError, message
+from .errors import ArgumentError, DTypeError, MinidlError, ShapeError, message
 from .tensor import Tensor
 
 REGISTRY: dict = {}
 
 
-def primitive(contract, methods=(), reflected=None, exact=False, differentiable=True, deterministic=True, synchronises=False):
+def primitive(contract, methods=(), reflected=None, exact=False, differentiable=True, deterministic=True,
+              synchronises=False):
     """Declare an op by its forward; a rule attached with `.vjp` gives it gradients.
 
     Args:
@@ -46,7 +47,8 @@ def primitive(contract, methods=(), reflected=None, exact=False, differentiable=
         synchronises: True, or a function of the parameters by name that says so: the host waits for values on a
             device (the result's shape depends on them), or sends some there.
     """
-    return lambda fn: Primitive(fn, contract, methods, reflected, exact, differentiable, deterministic, synchronises).function
+    return lambda fn: Primitive(fn, contract, methods, reflected, exact, differentiable, deterministic,
+                                synchronises).function
 
 
 def fused(contract, methods=(), differentiable=True, synchronises=False):
@@ -116,7 +118,7 @@ class Op:
         return fn
 
     def otherwise(self, fn):
-        """Attach another way to run calls that the contract refuses: it has the op's arguments, and may return NotImplemented."""
+        """Attach another way to run calls that the contract refuses: `fn(arguments)`, which may return NotImplemented."""
         self.fallback = fn
         return fn
 
@@ -125,20 +127,21 @@ class Op:
         """The specialised body: written at the first call, since few programs call every op."""
         if self._body is None:
             self._body = specialise.build(self, self.source)
-            self.function.__defaults__, self.function.__kwdefaults__ = self._body.__defaults__, self._body.__kwdefaults__
+            self.function.__defaults__ = self._body.__defaults__
+            self.function.__kwdefaults__ = self._body.__kwdefaults__
             self._switch(bool(door.guests))
         return self._body
 
     def start(self, args, kwargs):
         """What the function does until then."""
-        self.run
+        assert self.run
         return self.function(*args, **kwargs)
 
     def rebuild(self):
         """More was declared: write the body anew at the next call. Whoever holds the function gets it."""
         if self._body is not None:
-            self._body = self._watched = None
-            self.function.__code__, self.function.__defaults__, self.function.__kwdefaults__ = specialise.STUB, None, None
+            self._body = self._watched = self.function.__defaults__ = self.function.__kwdefaults__ = None
+            self.function.__code__ = specialise.STUB
 
     def _switch(self, is_open):
         """A function's body is its __code__: swapping that swaps the op, everywhere at once."""
@@ -149,7 +152,8 @@ class Op:
 
     def saved_arrays(self, node):
         """(name, array) of what `node` keeps of its inputs and output."""
-        pairs = [(n, _data(v)) for n, saved in zip(self.wants, node.saved) for v in (saved if type(saved) is tuple else (saved,))]
+        pairs = [(n, _data(v)) for n, saved in zip(self.wants, node.saved)
+                 for v in (saved if type(saved) is tuple else (saved,))]
         return [(n, a) for n, a in pairs if backend.is_array(a)]
 
 
@@ -177,7 +181,7 @@ class Primitive(Op):
         return self.pull(node, gradient)
 
     def pull(self, node, gradient):
-        """Gradients of the inputs, or thunks, from the array `gradient`. (An arithmetic rule has its own: see `vjp`.)"""
+        """Gradients of the inputs, or thunks, from the array `gradient`. (Arithmetic rules have their own: see `vjp`.)"""
         if self.contract.several:
             return self.pull_taped(node, [g if g is None else Tensor(g) for g in gradient])
         return self.pull_taped(node, Tensor(gradient))
@@ -319,8 +323,10 @@ def rescue(op, error, tensors, params):
     params = dict(zip(op.params, params))
     if isinstance(error, backend.Reroute):
         return error.run(op, tensors, params)
-    if op.fallback and isinstance(error, (Mismatch, ValueError, IndexError)) and not isinstance(error, MinidlError) and \
-            all(t is None or isinstance(t, Tensor) for t in tensors) and (result := op.fallback(*tensors, **params)) is not NotImplemented:
+    if op.fallback and isinstance(error, (Mismatch, ValueError, IndexError)) and not isinstance(error,
+                                                                                                MinidlError) and \
+            all(t is None or isinstance(t, Tensor)
+                for t in tensors) and (result := op.fallback(*tensors, **params)) is not NotImplemented:
         return result
     explain(op, error, tensors, params)
 
@@ -368,7 +374,8 @@ def explain(op, error, tensors, params):
     backend.settle(op, *[_data(t) for t in tensors])
     calls = ", ".join([f"{n} {_said(t)}" for n, t in named.items()] + [f"{n}={v!r:.60}" for n, v in params.items()])
     if isinstance(error, (ValueError, TypeError, IndexError, OverflowError)):
-        raise ArgumentError(message(op.name, "arguments", "values that fit each other", calls, f"{error}".strip())) from error
+        kind = DTypeError if isinstance(error, TypeError) and not params else ArgumentError     # what else has a type?
+        raise kind(message(op.name, "arguments", "values that fit each other", calls, f"{error}".strip())) from error
     error.add_note(f"[{op.name}] was called with {calls}.")
     raise error
 
@@ -383,7 +390,9 @@ def _said(value):
     return f"{value.dtype} {value.shape}" if isinstance(value, Tensor) else f"{value!r:.40}"
 
 
-HOT = dict(__builtins__=__builtins__, Tensor=Tensor, Node=autograd.Node, new=object.__new__, ndarray=np.ndarray, numpy=np,
+HOT = dict(__builtins__=__builtins__, Tensor=Tensor, Node=autograd.Node, new=object.__new__, ndarray=np.ndarray,
+           numpy=np,
            float32=np.dtype("float32"), float64=np.dtype("float64"), HALVES=HALVES, operand=operand, operands=operands,
-           settle=backend.settle, rescue=rescue, several=several, Mismatch=Mismatch, Halves=Halves, choose=dispatch.choose,
+           settle=backend.settle, rescue=rescue, several=several, Mismatch=Mismatch, Halves=Halves,
+           choose=dispatch.choose,
            device=backend.device, recording=autograd.recording, tick=autograd.tick, through=door.through)

@@ -85,7 +85,8 @@ class Tensor:
             ShapeError: there is not exactly one value.
         """
         if self.size != 1:
-            raise ShapeError(message("item", "self", "a tensor of one element", self.shape, "Reduce first, or use numpy()."))
+            raise ShapeError(message("item", "self", "a tensor of one element", self.shape,
+                                     "Reduce first, or use numpy()."))
         return backend.to_host(self.data).item()
 
     def tolist(self):
@@ -107,12 +108,14 @@ class Tensor:
         """
         value = value.data if isinstance(value, Tensor) else value
         if backend.is_array(value) and backend.of(value) is not backend.of(self.data):
-            raise DeviceError(message("assign", "value", f"an array on {self.device}", f"one on {backend.device(value)}"))
+            raise DeviceError(message("assign", "value", f"an array on {self.device}",
+                                      f"one on {backend.device(value)}"))
         tape.mutated(self.data, sys._getframe(1))
         try:
             self.data[...] = value
         except ValueError as error:
-            raise ShapeError(message("assign", "value", f"a shape that broadcasts to {self.shape}", np.shape(value))) from error
+            raise ShapeError(message("assign", "value", f"a shape that broadcasts to {self.shape}",
+                                     np.shape(value))) from error
 
     def writable(self):
         """The array, for updates in place: `np.subtract(p, step, out=p.writable())`."""
@@ -130,7 +133,7 @@ class Tensor:
         return tape.Handle(self.node, function)
 
     def __repr__(self):
-        tail = f", from={self.node.name}" if self.node and self.node.name != "leaf" else ", requires_grad=True" * bool(self.node)
+        tail = "" if self.node is None else ", requires_grad=True" if self.is_leaf else f", from={self.node.name}"
         place = "" if self.device == "cpu" else f", device={self.device}"
         body = np.array2string(backend.to_host(self.data), separator=", ", prefix="tensor(", threshold=100)
         dtype = "" if self.dtype in (default_dtype(), "int64", "bool") else f", dtype={self.dtype}"
@@ -160,7 +163,8 @@ class Tensor:
 
     def __array__(self, dtype=None, copy=None):
         if self.device != "cpu":
-            raise DeviceError(message("numpy", "self", "a tensor on the cpu", f"one on {self.device}", "Call x.numpy()."))
+            raise DeviceError(message("numpy", "self", "a tensor on the cpu", f"one on {self.device}",
+                                      "Call x.numpy()."))
         return np.array(self.numpy(), dtype, copy=copy)
 
     def __dlpack__(self, **keywords):

@@ -8,9 +8,12 @@ import pytest
 ROOT = Path(__file__).parents[1] / "minidl"
 FILES = sorted(ROOT.rglob("*.py"))
 # low to high: a file may import only from rows above its own, or beside it inside one package
-LAYERS = ["errors", "dtypes", "shapes", "door", "backend", "tape", "tensor", "dispatch", "autograd", "guests", "specialise", "op",
-          "ops", "kernels", "nn", "io", "optim", "data", "models", "train", "transfer", "compress", "testing", "tools", "cli"]
-FOREIGN = {"torch", "torchvision", "transformers", "timm", "onnx", "onnxruntime", "tensorflow", "jax", "sklearn", "scipy"}
+LAYERS = ["errors", "dtypes", "shapes", "door", "backend", "tape", "tensor", "dispatch", "autograd", "guests",
+          "specialise", "op",
+          "ops", "kernels", "nn", "io", "optim", "data", "models", "train", "transfer", "compress", "testing", "tools",
+          "cli"]
+FOREIGN = {"torch", "torchvision", "transformers", "timm", "onnx", "onnxruntime", "tensorflow", "jax", "sklearn",
+           "scipy"}
 
 
 def layer(path):
@@ -78,7 +81,8 @@ def test_what_is_public_says_what_it_is(path):
 
 def test_no_pickle():
     for path in FILES:
-        assert not any(name.partition(".")[0] in ("pickle", "cloudpickle", "dill", "joblib") for _, name in imports(path)), path
+        assert not any(name.partition(".")[0] in ("pickle", "cloudpickle", "dill", "joblib") for _,
+                       name in imports(path)), path
 
 
 def test_every_public_op_says_what_it_takes_gives_and_where_it_is_from():

@@ -3,8 +3,9 @@
 NumPy is the first; CuPy joins when it is asked for (minidl/backend/cupy.py), and
 no op, rule or layer changes: they are handed the namespace `xp` of their arrays.
 """
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ class Backend:
     device: Callable               # array -> "cpu", "cuda:0"
     to_host: Callable              # array -> numpy array: an explicit transfer
     from_host: Callable            # (numpy array, device) -> array
-    scatter_add: Callable          # (array, index, values): array[index] += values, repeated indices add up, same bits twice
+    scatter_add: Callable    # (array, index, values): array[index] += values, repeated indices add up, same bits twice
     eager: bool = True             # values can be looked at for free; where not, demands wait for a transfer
 
 
@@ -77,7 +78,7 @@ def find(device="cpu"):
     """
     name = str(device).partition(":")[0]
     if name == "cuda" and not any(b.name == "cuda" for b in BACKENDS.values()):
-        from . import cupy                 # (imported when first asked for: it takes a second, and a GPU)
+        from . import cupy  # (imported when first asked for: it takes a second, and a GPU)
         cupy.register()
     found = next((b for b in BACKENDS.values() if b.name == name), None)
     if found is None:
@@ -149,7 +150,8 @@ def settle(op, *arrays):
                                           f"one on {device(one)}", f'Move one of them, as in {slot.name}.to("cpu").'))
             if not kind_fits(slot.kind, one.dtype):
                 raise DTypeError(message(op.name, slot.name, f"a dtype of kind {slot.kind}", one.dtype,
-                                         f'Convert it, as in {slot.name}.astype("float32").' if slot.kind == "float" else ""))
+                                         f'Convert it, as in {slot.name}.astype("float32").'
+                                         if slot.kind == "float" else ""))
             if slot.kind in ("same", "float"):
                 if whose is None:
                     dtype, whose = one.dtype, slot.name
@@ -175,5 +177,6 @@ def _weak_numbers_fit(op, arrays, dtype, whose):
                                      f'Convert the array, as in {whose}.astype("float32").'))
 
 
-__all__ = ["Backend", "check_demands", "demand", "device", "find", "is_array", "namespace", "of", "register", "scatter_add",
+__all__ = ["Backend", "check_demands", "demand", "device", "find", "is_array", "namespace", "of", "register",
+           "scatter_add",
            "to_device", "to_host"]

@@ -1,4 +1,4 @@
-"""`minidl demo`: trains a small ResNet on Fashion-MNIST, checks the saved model in a new process, draws its mistakes."""
+"""`minidl demo`: trains a small ResNet on Fashion-MNIST, checks it in a new process, draws its mistakes."""
 import json
 import math
 import subprocess
@@ -23,8 +23,11 @@ SEEN = 104_000                     # training images in all, unless --epochs say
 BATCH = 128
 
 
-def demo(data: str = typer.Option(None, help='A folder with the IDX files, or "subset" for what minidl ships. Default: the whole '
-                                             "data set where Debian's dataset-fashion-mnist is installed, else the subset."),
+DATA = """A folder with the IDX files, or "subset" for what minidl ships. Default: the whole data set where Debian's
+dataset-fashion-mnist is installed, else the subset."""
+
+
+def demo(data: str = typer.Option(None, help=DATA),
          out: Path = typer.Option(Path("runs/demo"), help="Where checkpoints and the picture go."),
          epochs: int = typer.Option(None, help="How often to go through the training images."),
          seed: int = typer.Option(0, help="The same seed gives the same bits."),
@@ -42,7 +45,7 @@ def demo(data: str = typer.Option(None, help='A folder with the IDX files, or "s
         settings = load(last)["info"]["settings"]
     train_model(settings, out, resume, console)
     console.print(f"saved {last}; loading it in a new process")
-    command = [sys.executable, "-m", "minidl", "demo", "--evaluate", str(last), "--out", str(out)] + ["--json"] * as_json
+    command = [sys.executable, "-m", "minidl", "demo", "--evaluate", str(last), "--out", str(out), *["--json"] * as_json]
     raise typer.Exit(subprocess.run(command).returncode)
 
 
@@ -51,7 +54,8 @@ def _need_pillow():
     try:
         import PIL  # noqa: F401
     except ImportError as error:
-        raise DeviceError(message("demo", "Pillow", "the `vision` extra", "no such package", "pip install 'minidl[vision]'")) from error
+        raise DeviceError(message("demo", "Pillow", "the `vision` extra", "no such package",
+                                  "pip install 'minidl[vision]'")) from error
 
 
 def arrays(dataset, like=None):
@@ -73,9 +77,10 @@ def train_model(settings, out, resume, console):
     optimizer = optim.SGD(model.parameters(), lr=0.2, momentum=0.9, nesterov=True, weight_decay=5e-4)
     schedule = optim.OneCycleLR(optimizer, 0.2, steps, pct_start=0.25, cycle_momentum=False)
     bar, checkpoint = ProgressBar(console=console), ModelCheckpoint(out, every_steps=25)
-    run = Trainer(model, optimizer, nn.CrossEntropyLoss(label_smoothing=0.05), epochs=settings["epochs"], schedule=schedule,
-                  metrics=[Accuracy()], callbacks=[bar, checkpoint], info={"settings": settings, "model": vars(config)})
-    console.print(f"{len(train)} training images, {len(test)} test images, {model.num_parameters()} parameters, {steps} steps")
+    run = Trainer(model, optimizer, nn.CrossEntropyLoss(label_smoothing=0.05), epochs=settings["epochs"],
+                  schedule=schedule, metrics=[Accuracy()], callbacks=[bar, checkpoint],
+                  info={"settings": settings, "model": vars(config)})
+    console.print(f"{len(train)} training and {len(test)} test images, {model.num_parameters()} parameters, {steps} steps")
     started = perf_counter()
     try:
         run.fit(loader, resume="auto" if resume else None)
@@ -114,7 +119,7 @@ def report(path, out, as_json):
 
 
 def draw(images, labels, scores, classes, rows=8, columns=8, size=56):
-    """A grid of test images, half of it mistakes, each with what it was called; mistakes in red with the truth below."""
+    """A grid of test images, half of it mistakes, each with what it was called; mistakes in red, the truth below."""
     from PIL import Image, ImageDraw
     called = scores.argmax(1)
     wrong, right = np.flatnonzero(called != labels), np.flatnonzero(called == labels)

@@ -21,7 +21,8 @@ def facts():
     lines = {k.strip(): v.strip() for k, v in lines.items()}
     found["processor"] = lines.get("model name", platform.machine())
     flags = lines.get("flags", "").split()
-    found["instructions"] = " ".join(f for f in ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16") if f in flags) or "baseline"
+    found["instructions"] = " ".join(f for f in ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16")
+                                     if f in flags) or "baseline"
     for package in PACKAGES:
         try:
             found[package] = metadata.version(package)
@@ -29,7 +30,8 @@ def facts():
             found[package] = "not installed"
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     found["blas"] = f"{blas['name']} {blas['version']}"
-    found["pinned"] = " ".join(f"{k}={os.environ[k]}" for k in ("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS",
+    found["pinned"] = " ".join(f"{k}={os.environ[k]}"
+                               for k in ("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS",
                                                                 "MINIDL_KERNELS") if k in os.environ) or "nothing"
     try:
         backend.find("cuda")

@@ -31,10 +31,12 @@ def resize(image, size, filter="bilinear"):
     try:
         from PIL import Image
     except ImportError as error:
-        raise DeviceError(message("resize", "Pillow", "the `vision` extra", "no such package", "pip install 'minidl[vision]'")) from error
+        raise DeviceError(message("resize", "Pillow", "the `vision` extra", "no such package",
+                                  "pip install 'minidl[vision]'")) from error
     if filter not in FILTERS:
         raise ArgumentError(message("resize", "filter", f"one of {', '.join(FILTERS)}", repr(filter)))
-    return np.asarray(Image.fromarray(_image("resize", image)).resize(size[::-1], getattr(Image.Resampling, filter.upper())))
+    return np.asarray(Image.fromarray(_image("resize", image)).resize(size[::-1],
+                                                                      getattr(Image.Resampling, filter.upper())))
 
 
 def resize_linear(image, size):
@@ -96,7 +98,7 @@ def letterbox(image, size, fill=114, auto=False, scale_up=True, stride=32):
 
 
 def normalized(image, mean, std):
-    """An image (H, W, C), uint8, as (C, H, W), float32: levels to [0, 1], less `mean`, over `std` (each per channel)."""
+    """An image (H, W, C), uint8, as (C, H, W), float32: levels to [0, 1], less `mean`, over `std`, by channel."""
     x = _image("normalized", image).astype(np.float32).transpose(2, 0, 1) / np.float32(255)
     mean, std = (np.asarray(v, np.float32)[:, None, None] for v in (mean, std))
     return (x - mean) / std

@@ -56,7 +56,8 @@ class EMA:
         """
         wrong = saved["shadow"].keys() ^ self.shadow.keys()
         if wrong:
-            raise CheckpointError(message("EMA", "shadow", "the module's names", f"a difference in {sorted(wrong)[:4]}"))
+            raise CheckpointError(message("EMA", "shadow", "the module's names",
+                                          f"a difference in {sorted(wrong)[:4]}"))
         self.updates = saved["updates"]
         for name, array in saved["shadow"].items():
             self.shadow[name][...] = array

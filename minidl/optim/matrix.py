@@ -49,11 +49,14 @@ class Muon(Optimizer):
     Raises:
         ShapeError: a parameter with fewer than two axes (filters count as rows, the rest as columns).
 
-    Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; scaling: Liu et al. 2025, arXiv:2502.16982.
+    Source: Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; scaling: Liu et al.
+    2025, arXiv:2502.16982.
     """
 
-    def __init__(self, params, lr=1e-3, weight_decay=0.1, momentum=0.95, nesterov=True, ns_steps=5, eps=1e-7, adjust_lr="original"):
-        super().__init__(params, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov, ns_steps=ns_steps,
+    def __init__(self, params, lr=1e-3, weight_decay=0.1, momentum=0.95, nesterov=True, ns_steps=5, eps=1e-7,
+                 adjust_lr="original"):
+        super().__init__(params, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov,
+                         ns_steps=ns_steps,
                          eps=eps, adjust_lr=adjust_lr)
 
     def add_param_group(self, group):
@@ -66,9 +69,9 @@ class Muon(Optimizer):
         g = velocity * group["momentum"] + g * (1 - group["momentum"]) if group["nesterov"] else velocity
         step = _orthogonal(xp, g.reshape(g.shape[0], -1), group["ns_steps"], group["eps"])
         rows, columns = step.shape
-        adjusted = math.sqrt(max(1, rows / columns)) if group["adjust_lr"] == "original" else 0.2 * math.sqrt(max(rows, columns))
+        scale = max(1, rows / columns) if group["adjust_lr"] == "original" else 0.04 * max(rows, columns)
         p *= 1 - group["lr"] * group["weight_decay"]
-        p -= step.reshape(p.shape) * (group["lr"] * adjusted)
+        p -= step.reshape(p.shape) * (group["lr"] * math.sqrt(scale))
 
 
 def _orthogonal(xp, x, steps, eps):

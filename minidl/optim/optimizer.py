@@ -35,7 +35,8 @@ class Optimizer:
         """Join more parameters, with own settings: `{"params": [...], "lr": 1e-4}`."""
         unknown = group.keys() - self.defaults.keys() - {"params"}
         if unknown:
-            raise ArgumentError(message(self.name, "group", f"settings among {', '.join(self.defaults)}", ", ".join(sorted(unknown))))
+            raise ArgumentError(message(self.name, "group", f"settings among {', '.join(self.defaults)}",
+                                        ", ".join(sorted(unknown))))
         params = group["params"]
         params = [params] if isinstance(params, Tensor) else [p[1] if isinstance(p, tuple) else p for p in params]
         known = {id(p) for g in self.param_groups for p in g["params"]}
@@ -43,7 +44,8 @@ class Optimizer:
             if not isinstance(p, Tensor) or not p.is_leaf:
                 raise ArgumentError(message(self.name, "params", "leaf tensors", repr(p)[:60]))
             if id(p) in known:
-                raise ArgumentError(message(self.name, "params", "each parameter once", f"one of shape {p.shape} twice"))
+                raise ArgumentError(message(self.name, "params", "each parameter once",
+                                            f"one of shape {p.shape} twice"))
             known.add(id(p))
         group = {**self.defaults, **group, "params": params}
         self._check(group)
@@ -53,8 +55,10 @@ class Optimizer:
         for setting, low, high in (("lr", 0, None), ("eps", 0, None), ("weight_decay", 0, None), ("momentum", 0, None),
                                    ("alpha", 0, 1), ("rho", 0, 1), ("dampening", None, None)):
             value = group.get(setting)
-            if isinstance(value, (int, float)) and not ((low is None or value >= low) and (high is None or value <= high)):
-                raise ArgumentError(message(self.name, setting, f"at least {low}" if high is None else f"{low} to {high}", value))
+            if isinstance(value, (int, float)) and not ((low is None or value >= low)
+                                                        and (high is None or value <= high)):
+                raise ArgumentError(message(self.name, setting, f"at least {low}" if high is None
+                                            else f"{low} to {high}", value))
         for i, beta in enumerate(group.get("betas", ())):
             if not 0 <= beta < 1:
                 raise ArgumentError(message(self.name, f"betas[{i}]", "0 <= beta < 1", beta))
@@ -171,7 +175,8 @@ def clip_grad_norm_(parameters, max_norm, error_if_nonfinite=False):
         return Tensor(0.0)
     xp = backend.namespace(norm)
     if error_if_nonfinite:
-        backend.demand(xp.isfinite(norm), ArgumentError(message("clip_grad_norm_", "gradients", "a finite norm", "nan or inf")))
+        backend.demand(xp.isfinite(norm),
+                       ArgumentError(message("clip_grad_norm_", "gradients", "a finite norm", "nan or inf")))
     scale = xp.minimum(max_norm / (norm + 1e-6), 1)
     for p in parameters:
         if p.grad is not None:                         # a new array: gradients may share memory
@@ -191,4 +196,5 @@ def clip_grad_value_(parameters, clip_value):
 def need_matrix(op, p):
     """Raise unless a rule that works on matrices got one."""
     if p.ndim < 2:
-        raise ShapeError(message(op, "params", "matrices (2 axes or more)", p.shape, "Give vectors to another optimizer, as AdamW."))
+        raise ShapeError(message(op, "params", "matrices (2 axes or more)", p.shape,
+                                 "Give vectors to another optimizer, as AdamW."))

@@ -42,6 +42,11 @@ class Schedule:
         self._apply()
 
 
+def _cosine(start, end, done):
+    """From `start` to `end` along half a cosine, of which the share `done` is behind."""
+    return end + (start - end) * (1 + math.cos(math.pi * done)) / 2
+
+
 def _positive(schedule, **numbers):
     for name, n in numbers.items():
         if not n > 0:
@@ -122,14 +127,18 @@ class PolynomialLR(Schedule):
 
 
 class WarmupLinear(PolynomialLR):
-    """A linear rise from 0 over `warmup_steps`, then a linear fall to 0 at `total_steps`. Source: Devlin et al. 2019, A.2."""
+    """A linear rise from 0 over `warmup_steps`, then a linear fall to 0 at `total_steps`.
+
+    Source: Devlin et al. 2019, "BERT", arXiv:1810.04805, appendix A.2.
+    """
 
     def __init__(self, optimizer, warmup_steps, total_steps):
         super().__init__(optimizer, total_steps, 1.0, warmup_steps)
 
 
 class CosineAnnealingLR(Schedule):
-    """Half a cosine from the first rate to `eta_min` over `T_max` steps, and on along it; `warmup_steps` of a linear rise before.
+    """Half a cosine from the first rate to `eta_min` over `T_max` steps, and on along it; `warmup_steps` of a
+    linear rise before.
 
     Source: Loshchilov, Hutter 2017, "SGDR", arXiv:1608.03983, eq. 5.
     """
@@ -142,7 +151,7 @@ class CosineAnnealingLR(Schedule):
     def lr(self, step, base, group):
         if step < self.warmup_steps:
             return base * step / self.warmup_steps
-        return self.eta_min + (base - self.eta_min) * (1 + math.cos(math.pi * (step - self.warmup_steps) / self.T_max)) / 2
+        return _cosine(base, self.eta_min, (step - self.warmup_steps) / self.T_max)
 
 
 class CosineAnnealingWarmRestarts(Schedule):
@@ -157,11 +166,12 @@ class CosineAnnealingWarmRestarts(Schedule):
         length = self.T_0
         while step >= length:
             step, length = step - length, length * self.T_mult
-        return self.eta_min + (base - self.eta_min) * (1 + math.cos(math.pi * step / length)) / 2
+        return _cosine(base, self.eta_min, step / length)
 
 
 class OneCycleLR(Schedule):
-    """Up from max_lr / div_factor and down to final_div_factor times less than that start, momentum the other way round.
+    """Up from max_lr / div_factor and down to final_div_factor times less than that start, momentum the other way
+    round.
 
     Source: Smith, Topin 2018, "Super-Convergence", arXiv:1708.07120, section 2.
 
@@ -184,11 +194,12 @@ class OneCycleLR(Schedule):
             low, high, done = start, top, step / self.peak
         else:
             low, high, done = top, end, (step - self.peak) / (self.total_steps - 1 - self.peak)
-        return high + (low - high) * (1 + math.cos(math.pi * done)) / 2 if self.anneal_strategy == "cos" else low + (high - low) * done
+        return _cosine(low, high, done) if self.anneal_strategy == "cos" else low + (high - low) * done
 
     def lr(self, step, base, group):
         if step > self.total_steps:
-            raise ArgumentError(message("OneCycleLR", "step", f"at most {self.total_steps} steps in all", f"step {step}"))
+            raise ArgumentError(message("OneCycleLR", "step", f"at most {self.total_steps} steps in all",
+                                        f"step {step}"))
         step = min(step, self.total_steps - 1)             # (the step after the last one is announced, and never taken)
         if self.cycle_momentum and ("momentum" in group or "betas" in group):
             momentum = self._between(self.max_momentum, self.base_momentum, self.max_momentum, step)

@@ -9,7 +9,8 @@ class SGD(Optimizer):
     """
 
     def __init__(self, params, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False):
-        super().__init__(params, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=nesterov)
+        super().__init__(params, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
+                         nesterov=nesterov)
 
     def update(self, xp, p, g, state, group):
         if group["weight_decay"]:
@@ -28,11 +29,13 @@ class SGD(Optimizer):
 class RMSprop(Optimizer):
     """Divide by a running root mean square of the gradient.
 
-    Source: Hinton 2012, "Neural networks for machine learning", lecture 6; centred: Graves 2013, arXiv:1308.0850, eq. 38-45.
+    Source: Hinton 2012, "Neural networks for machine learning", lecture 6; centred: Graves 2013, arXiv:1308.0850,
+    eq. 38-45.
     """
 
     def __init__(self, params, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0.0, momentum=0.0, centered=False):
-        super().__init__(params, lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum, centered=centered)
+        super().__init__(params, lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum,
+                         centered=centered)
 
     def update(self, xp, p, g, state, group):
         if group["weight_decay"]:

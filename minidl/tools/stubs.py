@@ -56,7 +56,8 @@ def function_signature(function):
         mark = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")
         parts.append(f"{mark}{p.name}: Any" if p.default is p.empty and p.name != "self" or mark
                      else p.name if p.name == "self" else f"{p.name}: Any = {_default(p.default)}")
-        if p.kind is p.POSITIONAL_ONLY and (i + 1 == len(parameters) or parameters[i + 1].kind is not p.POSITIONAL_ONLY):
+        if p.kind is p.POSITIONAL_ONLY and (i + 1 == len(parameters)
+                                            or parameters[i + 1].kind is not p.POSITIONAL_ONLY):
             parts.append("/")
     return f"({', '.join(parts)}) -> Any: ..."
 
@@ -81,14 +82,16 @@ def tensor_stub():
     for name, value in sorted(vars(Tensor).items()):
         function = getattr(value, "op", value)
         if isinstance(value, property):
-            kind = {"shape": "tuple[builtins.int, ...]", "ndim": "builtins.int", "size": "builtins.int", "device": "str",
+            kind = {"shape": "tuple[builtins.int, ...]", "ndim": "builtins.int", "size": "builtins.int",
+                    "device": "str",
                     "is_leaf": "builtins.bool", "requires_grad": "builtins.bool", "dtype": "np.dtype",
                     "grad": "Tensor | None"}.get(name, "Tensor")
             lines += ["    @property", f"    def {name}(self) -> {kind}: ..."]
             if value.fset:
                 lines += [f"    @{name}.setter", f"    def {name}(self, value: Any) -> None: ..."]
         elif hasattr(value, "op"):
-            override = "  # type: ignore[override]" if name in ("__eq__", "__ne__") else ""    # (tensors, where object says bool)
+            # (tensors, where object says bool)
+            override = "  # type: ignore[override]" if name in ("__eq__", "__ne__") else ""
             lines.append(f"    def {name}{op_signature(function, method=True)}{override}")
         elif inspect.isfunction(value):
             lines.append(f"    def {name}{_method(name, value)}")
@@ -100,7 +103,8 @@ def tensor_stub():
 def _method(name, function):
     kinds = {"__init__": "None", "__len__": "builtins.int", "__bool__": "builtins.bool", "__float__": "builtins.float",
              "__int__": "builtins.int", "__index__": "builtins.int", "__repr__": "str", "__hash__": "builtins.int",
-             "numpy": "np.ndarray", "backward": "None", "assign": "None", "detach": "Tensor", "to": "Tensor", "__array__": "np.ndarray"}
+             "numpy": "np.ndarray", "backward": "None", "assign": "None", "detach": "Tensor", "to": "Tensor",
+             "__array__": "np.ndarray"}
     returns = kinds.get(name, "Tensor" if name.startswith("__r") else "Any")
     text = function_signature(function)
     if not text.startswith("(self"):                   # (reflected operators are lambdas of x and other)

@@ -4,5 +4,6 @@ from .metrics import F1, Accuracy, ConfusionMatrix, Mean, Metric
 from .progress import ProgressBar
 from .trainer import Trainer
 
-__all__ = ["Accuracy", "CSVLogger", "Callback", "ConfusionMatrix", "EarlyStopping", "F1", "Mean", "Metric", "ModelCheckpoint",
+__all__ = ["Accuracy", "CSVLogger", "Callback", "ConfusionMatrix", "EarlyStopping", "F1", "Mean", "Metric",
+           "ModelCheckpoint",
            "ProgressBar", "TerminateOnNaN", "Trainer"]

@@ -61,7 +61,8 @@ class _Best(Callback):
 
 
 class ModelCheckpoint(_Best):
-    """Saves the whole run: `last.safetensors` every epoch and every `every_steps`, `best.safetensors` when `monitor` got better.
+    """Saves the whole run: `last.safetensors` every epoch and every `every_steps`, `best.safetensors` when
+    `monitor` got better.
 
     Each file is written aside and renamed, so that there is a good one at any moment.
     """

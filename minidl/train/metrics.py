@@ -52,7 +52,8 @@ def _classes(op, outputs, targets):
     """(outputs (N, K), targets (N)) as arrays; segmentation maps (N, K, H, W) and (N, H, W) are flattened."""
     outputs, targets = _array(outputs), _array(targets)
     if outputs.ndim != targets.ndim + 1 or outputs.shape[:1] + outputs.shape[2:] != targets.shape:
-        raise ShapeError(message(op, "targets", f"labels {outputs.shape[:1] + outputs.shape[2:]} for outputs {outputs.shape}",
+        raise ShapeError(message(op, "targets",
+                                 f"labels {outputs.shape[:1] + outputs.shape[2:]} for outputs {outputs.shape}",
                                  targets.shape))
     xp = backend.namespace(outputs)
     return xp, xp.moveaxis(outputs, 1, -1).reshape(-1, outputs.shape[1]), targets.reshape(-1)
@@ -98,7 +99,8 @@ class ConfusionMatrix(Metric):
     def compute(self):
         """counts (K, K), int64, on the host."""
         import numpy as np
-        return backend.to_host(self.total) if backend.is_array(self.total) else np.zeros((self.num_classes,) * 2, "int64")
+        return backend.to_host(self.total) if backend.is_array(self.total) else np.zeros((self.num_classes,) * 2,
+                                                                                         "int64")
 
 
 class F1(ConfusionMatrix):

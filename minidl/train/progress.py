@@ -24,7 +24,8 @@ class ProgressBar(Callback):
         self.started, self.start_step, self.items = perf_counter(), trainer.step, 0
         steps = len(trainer.loader)
         if self.console.is_terminal:
-            self.bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+            self.bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                                TextColumn("{task.fields[rate]}"),
                                 TimeRemainingColumn(), console=self.console, refresh_per_second=4)
             self.task = self.bar.add_task("", total=trainer.epochs * steps, completed=trainer.step, rate="")
             self.bar.start()
@@ -36,12 +37,15 @@ class ProgressBar(Callback):
     def on_step_end(self, trainer):
         if self.bar is None or trainer.step % self.every:
             return
-        text = f"epoch {trainer.epoch + 1}/{trainer.epochs}  " + "  ".join(f"{k} {v:.4f}" for k, v in trainer.measured().items())
-        self.bar.update(self.task, completed=trainer.step, description=text, rate=f"{self._rate(trainer):.0f} {self.unit}/s")
+        text = f"epoch {trainer.epoch + 1}/{trainer.epochs}  " + "  ".join(f"{k} {v:.4f}" for k,
+                                                                           v in trainer.measured().items())
+        self.bar.update(self.task, completed=trainer.step, description=text,
+                        rate=f"{self._rate(trainer):.0f} {self.unit}/s")
 
     def _rate(self, trainer):
         started, step = self.epoch_started
-        items = trainer.mean_loss.count * (trainer.step - step) / max(trainer.step - trainer.epoch * len(trainer.loader), 1)
+        batches = trainer.step - trainer.epoch * len(trainer.loader)       # of this epoch, resumed ones too
+        items = trainer.mean_loss.count * (trainer.step - step) / max(batches, 1)
         return items / max(perf_counter() - started, 1e-9)
 
     def on_epoch_end(self, trainer):

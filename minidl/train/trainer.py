@@ -184,6 +184,7 @@ class Trainer:
             if part is not None and state is not None:
                 part.load_state_dict(state)
         for name, p in self.model.named_parameters():
-            p.grad = Tensor(backend.to_device(saved["gradients"][name], self.device)) if name in saved["gradients"] else None
+            p.grad = Tensor(backend.to_device(saved["gradients"][name],
+                                              self.device)) if name in saved["gradients"] else None
         for name, value in saved["progress"].items():
             setattr(self, name, value)

@@ -85,7 +85,8 @@ def test_tracebacks_show_the_written_source():
 
 
 def test_refusals_name_op_argument_and_fact():
-    with pytest.raises(ShapeError, match=r"\[add\] b: expected leading axes that broadcast with a=\(2, 3\), got \(4,\)"):
+    with pytest.raises(ShapeError,
+                       match=r"\[add\] b: expected leading axes that broadcast with a=\(2, 3\), got \(4,\)"):
         leaf(2, 3) + leaf(4)
     with pytest.raises(ShapeError, match=r"\[matmul\] b: expected b\(...,K,N\) with K=3"):
         leaf(2, 3) @ leaf(4, 2)

@@ -39,7 +39,8 @@ class Net(nn.Module):
 def test_errors_name_op_argument_and_module():
     net = Net()
     net.blocks[1].norm.weight = nn.LayerNorm(5).weight
-    with pytest.raises(ShapeError, match=r"\[layer_norm\] weight: expected .*4.*, got \(5,\)\. .*\(in Net.blocks.1.norm\)$"):
+    with pytest.raises(ShapeError,
+                       match=r"\[layer_norm\] weight: expected .*4.*, got \(5,\)\. .*\(in Net.blocks.1.norm\)$"):
         net(leaf(3, 4))
 
 
@@ -89,7 +90,8 @@ def test_the_anomaly_finder_names_the_module():
         net(leaf(3, 4))
     assert str(e.value) == "[layer_norm] out: expected finite numbers, got nan or inf. (in Net.blocks.1.norm)"
     x = Tensor(np.zeros(2, "f4"), requires_grad=True)
-    with ml.detect_anomaly(), np.errstate(all="ignore"), pytest.raises(GradError, match=r"\[sqrt backward\] gradient 0"):
+    with ml.detect_anomaly(), np.errstate(all="ignore"), pytest.raises(GradError,
+                                                                       match=r"\[sqrt backward\] gradient 0"):
         x.sqrt().sum().backward()
 
 

@@ -65,7 +65,8 @@ def test_saved_arrays_go_during_the_walk():
     assert seen == [True], "h was still alive when the walk arrived at it"
     s = (x * x).sum()
     s.backward()
-    with pytest.raises(GradError, match=r"\[sum\] backward: expected a graph that was not walked yet.*retain_graph=True"):
+    with pytest.raises(GradError,
+                       match=r"\[sum\] backward: expected a graph that was not walked yet.*retain_graph=True"):
         s.backward()
 
 

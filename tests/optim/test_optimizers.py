@@ -31,7 +31,8 @@ def descend(optimizer, params, steps):
 @pytest.mark.parametrize("name", ALL)
 def test_goes_down_and_leaves_gradients_alone(name):
     p = leaf(4, 6)
-    optimizer = optim.OPTIMIZERS[name]([p], lr=1.0 if name == "Adadelta" else 0.05)       # (its steps have units of their own)
+    # (its steps have units of their own)
+    optimizer = optim.OPTIMIZERS[name]([p], lr=1.0 if name == "Adadelta" else 0.05)
     first = float(bowl(p))
     descend(optimizer, [p], 100)
     assert float(bowl(p)) < 0.9 * first and p.dtype == np.float32
@@ -79,10 +80,13 @@ def test_groups_have_their_own_settings():
     (lambda: optim.Adam([leaf(2)], lr=-1), ArgumentError, r"\[Adam\] lr: expected at least 0, got -1"),
     (lambda: optim.Adam([leaf(2)], betas=(0.9, 1.0)), ArgumentError, r"\[Adam\] betas\[1\]: expected 0 <= beta < 1"),
     (lambda: optim.Adam([leaf(2) * 2.0]), ArgumentError, r"\[Adam\] params: expected leaf tensors"),
-    (lambda: optim.Adam([{"params": [leaf(2)], "speed": 3}]), ArgumentError, r"\[Adam\] group: expected settings among lr"),
+    (lambda: optim.Adam([{"params": [leaf(2)], "speed": 3}]), ArgumentError,
+     r"\[Adam\] group: expected settings among lr"),
     (lambda: optim.Adam([p := leaf(2), p]), ArgumentError, r"each parameter once"),
-    (lambda: optim.Muon([leaf(2)]), ShapeError, r"\[Muon\] params: expected matrices .* Give vectors to another optimizer"),
-    (lambda: optim.Adam([leaf(2)]).load_state_dict(optim.Adam([leaf(2), leaf(2)]).state_dict()), CheckpointError, r"\[Adam\] param_groups"),
+    (lambda: optim.Muon([leaf(2)]), ShapeError,
+     r"\[Muon\] params: expected matrices .* Give vectors to another optimizer"),
+    (lambda: optim.Adam([leaf(2)]).load_state_dict(optim.Adam([leaf(2), leaf(2)]).state_dict()), CheckpointError,
+     r"\[Adam\] param_groups"),
     (lambda: optim.clip_grad_norm_([leaf(2)], 0), ArgumentError, r"\[clip_grad_norm_\] max_norm: expected more than 0"),
     (lambda: optim.StepLR(optim.SGD([leaf(2)]), 0), ArgumentError, r"\[StepLR\] step_size"),
 ])
@@ -105,10 +109,12 @@ def test_clipping(sizes, max_norm):
 
 def schedules(total):
     """One of each kind, over `total` steps."""
-    return [lambda o: optim.LambdaLR(o, lambda s: 1 / (1 + s)), lambda o: optim.StepLR(o, 3, 0.5), lambda o: optim.MultiStepLR(o, [2, 5]),
+    return [lambda o: optim.LambdaLR(o, lambda s: 1 / (1 + s)), lambda o: optim.StepLR(o, 3, 0.5),
+            lambda o: optim.MultiStepLR(o, [2, 5]),
             lambda o: optim.ExponentialLR(o, 0.8), lambda o: optim.LinearLR(o, 0.2, total_iters=5),
             lambda o: optim.PolynomialLR(o, total, 2.0, warmup_steps=3), lambda o: optim.WarmupLinear(o, 3, total),
-            lambda o: optim.CosineAnnealingLR(o, total, warmup_steps=2), lambda o: optim.CosineAnnealingWarmRestarts(o, 4, 2),
+            lambda o: optim.CosineAnnealingLR(o, total, warmup_steps=2),
+            lambda o: optim.CosineAnnealingWarmRestarts(o, 4, 2),
             lambda o: optim.OneCycleLR(o, 0.3, total), lambda o: optim.CyclicLR(o, 0.01, 0.1, 3)]
 
 

@@ -6,8 +6,17 @@ import minidl as ml
 from minidl import nn, optim
 from minidl.data import DataLoader, TensorDataset
 from minidl.errors import ArgumentError, MinidlError, ShapeError
-from minidl.train import (F1, Accuracy, Callback, ConfusionMatrix, CSVLogger, EarlyStopping, ModelCheckpoint, TerminateOnNaN,
-                          Trainer)
+from minidl.train import (
+    F1,
+    Accuracy,
+    Callback,
+    ConfusionMatrix,
+    CSVLogger,
+    EarlyStopping,
+    ModelCheckpoint,
+    TerminateOnNaN,
+    Trainer,
+)
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((60, 5)).astype("f4")
@@ -37,14 +46,16 @@ class StopAt(Callback):
 
 
 def state(run):
-    return {**{n: t.numpy() for n, t in run.model.state_dict().items()}, **{f"ema.{n}": a for n, a in run.ema.shadow.items()}}
+    return {**{n: t.numpy() for n, t in run.model.state_dict().items()},
+            **{f"ema.{n}": a for n, a in run.ema.shadow.items()}}
 
 
 def test_learns_and_keeps_a_history(tmp_path):
     run, loader = trainer(epochs=15, callbacks=[CSVLogger(tmp_path / "log.csv")])
     history = run.fit(loader, validation=loader)
     assert history[-1]["val_accuracy"] > 0.9 and history[-1]["loss"] < history[0]["loss"]
-    assert history[-1]["val_top2"] >= history[-1]["val_accuracy"] and [r["epoch"] for r in history] == list(range(1, 16))
+    assert history[-1]["val_top2"] >= history[-1]["val_accuracy"] and [r["epoch"]
+                                                                       for r in history] == list(range(1, 16))
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 16
 
 
@@ -81,7 +92,8 @@ def test_stops_early_and_on_nan():
     assert len(run.fit(loader)) == 3
     run, loader = trainer(callbacks=[TerminateOnNaN()])
     run.model[0].weight.assign(np.nan)
-    with pytest.raises(MinidlError, match=r"\[Trainer\] loss: expected a finite number, got nan at step 1. Find its source"):
+    with pytest.raises(MinidlError,
+                       match=r"\[Trainer\] loss: expected a finite number, got nan at step 1. Find its source"):
         run.fit(loader)
     run, loader = trainer(callbacks=[EarlyStopping("speed")])
     with pytest.raises(ArgumentError, match=r"\[EarlyStopping\] monitor: expected one of epoch, loss"):
@@ -93,7 +105,8 @@ def test_stops_early_and_on_nan():
 def test_metrics_by_hand():
     scores = np.eye(3, dtype="f4")[[0, 1, 2, 2, 1]] + 0.1 * np.eye(3, dtype="f4")[[1, 1, 0, 0, 0]]
     labels = np.array([0, 1, 2, 0, 0])
-    for metric, want in ((Accuracy(), 3 / 5), (Accuracy(2), 1.0), (F1(3, "micro"), 3 / 5), (F1(3), (2 / 4 + 2 / 3 + 2 / 3) / 3)):
+    for metric, want in ((Accuracy(), 3 / 5), (Accuracy(2), 1.0), (F1(3, "micro"), 3 / 5),
+                         (F1(3), (2 / 4 + 2 / 3 + 2 / 3) / 3)):
         for part in (slice(0, 2), slice(2, 5)):
             metric.update(ml.tensor(scores[part]), ml.tensor(labels[part]))
         assert metric.compute() == pytest.approx(want), metric.name
@@ -101,5 +114,6 @@ def test_metrics_by_hand():
     matrix = ConfusionMatrix(3)
     matrix.update(scores, labels)
     np.testing.assert_array_equal(matrix.compute(), [[1, 1, 1], [0, 1, 0], [0, 0, 1]])
-    with pytest.raises(ShapeError, match=r"\[accuracy\] targets: expected labels \(5,\) for outputs \(5, 3\), got \(4,\)"):
+    with pytest.raises(ShapeError,
+                       match=r"\[accuracy\] targets: expected labels \(5,\) for outputs \(5, 3\), got \(4,\)"):
         Accuracy().update(scores, labels[:4])

@@ -1,4 +1,7 @@
-"""`python -m minidl.testing.parity DIRECTORY [--case NAME]...`: a line per case, `pass|fail|missing NAME worst-error tolerance`."""
+"""`python -m minidl.testing.parity DIRECTORY [--case NAME]...`
+
+Prints a line per case, `pass|fail|missing NAME worst-error tolerance`, and what was nearest to its tolerance.
+"""
 import argparse
 import json
 import sys

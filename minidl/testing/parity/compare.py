@@ -60,8 +60,8 @@ def _error(got, want, info):
     top = (info.get("max") or np.abs(want).max(initial=0.0)) + 1e-12
     error = difference / top
     if step > 1:
-        sums = abs(full.sum() - info["sum"]) / (top * full.size), abs((full ** 2).sum() - info["sumsq"]) / (2.1 * top ** 2 * full.size)
-        error = max(error, *sums)
+        sums = abs(full.sum() - info["sum"]) / top, abs((full ** 2).sum() - info["sumsq"]) / (2.1 * top ** 2)
+        error = max(error, *(s / full.size for s in sums))
     return float(error), tol
 
 

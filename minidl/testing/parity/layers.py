@@ -70,7 +70,8 @@ def layers(case):
     on = {"c1d": "x1", "t1d": "x1", "c3d": "x3"}
     for name in ("c1", "c2", "c3", "csame", "t1", "t2", "gn", "ln", "inn", "bn", "rms", "pre", *on):
         found[name] = made[name](inputs[on.get(name, "x")])
-    padded = Tensor(np.array(ast.literal_eval(re.search(r"key_padding_mask (\[\[.*?\]\])", case.config["layers"]["mha / mha_w"])[1]), bool))
+    padded = Tensor(np.array(ast.literal_eval(re.search(r"key_padding_mask (\[\[.*?\]\])",
+                                                        case.config["layers"]["mha / mha_w"])[1]), bool))
     later = Tensor(np.triu(np.ones((q.shape[1], q.shape[1]), bool), 1))
     found["mha"], found["mha_w"] = made["mha"](q, q, q, key_padding_mask=padded)
     found["mha_causal"], _ = made["mha"](q, q, q, attn_mask=later)
@@ -78,7 +79,8 @@ def layers(case):
     found["enc_post_norm"] = made["enc"](q)
     found["dec_pre_norm"] = made["dec"](q, ops.flip(q, 1), tgt_mask=later)
     found["embbag_mean"] = made["emb"](inputs["bags"])
-    first, second = (slice(*(int(n) if n else None for n in m)) for m in re.findall(r"q\[:,:,(\d*):(\d*)\]", case.config["layers"]["bilinear"]))
+    first, second = (slice(*(int(n) if n else None for n in m))
+                     for m in re.findall(r"q\[:,:,(\d*):(\d*)\]", case.config["layers"]["bilinear"]))
     found["bilinear"] = made["bil"](q[:, :, first], q[:, :, second])
     one_head = ops.expand_dims(q, 1)
     found["sdpa_causal"] = ops.scaled_dot_product_attention(one_head, one_head, one_head, is_causal=True)
@@ -97,7 +99,8 @@ def losses(case, inputs):
     ignoring[0] = -100
     lengths = [Tensor(np.array(ast.literal_eval(m))) for m in re.findall(r"lengths (\(.*?\))", text["ctc"])]
     smoothing = float(re.search(r"label_smoothing ([\d.]+)", text["ce_ls_w"])[1])
-    delta, beta = (float(re.search(rf"{k} ([\d.]+)", text[t])[1]) for k, t in (("delta", "huber"), ("beta", "smooth_l1_b0.5")))
+    delta, beta = (float(re.search(rf"{k} ([\d.]+)", text[t])[1]) for k,
+                   t in (("delta", "huber"), ("beta", "smooth_l1_b0.5")))
     return {
         "ce": ops.cross_entropy(logits, labels),
         "ce_ls_w": ops.cross_entropy(logits, labels, weight=w, label_smoothing=smoothing),
@@ -118,7 +121,8 @@ def losses(case, inputs):
 def total(found):
     """The scalar whose gradient the case holds."""
     loss = found["c1"].sum() * 0.01
-    for name in ("c3", "t2", "enc_post_norm", "dec_pre_norm", "mha_kv", "csame", "c2", "c3d", "bilinear", "embbag_mean", "pre", "c1d",
+    for name in ("c3", "t2", "enc_post_norm", "dec_pre_norm", "mha_kv", "csame", "c2", "c3d", "bilinear",
+                 "embbag_mean", "pre", "c1d",
                  "t1d", "t1", "mha_causal"):
         loss = loss + (found[name] * found[name]).mean()
     for name in ("gn", "inn", "rms", "ln"):

@@ -7,7 +7,8 @@ from ... import Tensor, optim
 from . import Run, runs
 
 RULES = {"sgd": "SGD", "sgd_mom_wd": "SGD", "sgd_nesterov": "SGD", "adam": "Adam", "adam_wd": "Adam", "adamw": "AdamW",
-         "amsgrad": "Adam", "rmsprop": "RMSprop", "rmsprop_c_m": "RMSprop", "adagrad": "Adagrad", "adadelta": "Adadelta",
+         "amsgrad": "Adam", "rmsprop": "RMSprop", "rmsprop_c_m": "RMSprop", "adagrad": "Adagrad",
+         "adadelta": "Adadelta",
          "adamax": "Adamax", "nadam": "NAdam", "radam": "RAdam"}
 
 

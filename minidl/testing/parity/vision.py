@@ -111,7 +111,8 @@ def detections(case, variant, shape):
 def boxed(case, options, shape):
     """letterbox_<size>_<auto or not>."""
     auto = "autoT" in options
-    return image.letterbox(case.inputs["image_u8"], tuple(shape[:2]) if not auto else (int(options.split("_")[0]),) * 2, auto=auto,
+    return image.letterbox(case.inputs["image_u8"], tuple(shape[:2]) if not auto
+                           else (int(options.split("_")[0]),) * 2, auto=auto,
                            scale_up="noscaleup" not in options)[0]
 
 
@@ -145,14 +146,16 @@ def max_pooled(case, options, shape):
 def average_pooled(case, options, shape):
     """avgpool_k<k>s<s>p<p>_ceil_<count or nocount>."""
     kernel, stride, padding = (int(re.search(rf"{c}(\d+)", options)[1]) for c in "ksp")
-    return ops.avg_pool2d(feature(case), kernel, stride, padding, ceil_mode="ceil" in options, count_include_pad="nocount" not in options)
+    return ops.avg_pool2d(feature(case), kernel, stride, padding, ceil_mode="ceil" in options,
+                          count_include_pad="nocount" not in options)
 
 
 # longest names first: the first that an output's name begins with is its family
 FAMILIES = {
     "roi_align_": roi_aligned, "interp_": interpolated, "grid_sample_": grid_sampled, "pad_": padded, "act_": activated,
     "roi_pool": lambda c, _, s: ops.roi_pool(feature(c), Tensor(c.inputs["rois"]), tuple(s[2:]),
-                                             spatial_scale=float(re.search(r"scale (\.?\d+)", c.config["roi_pool"])[1])),
+                                             spatial_scale=float(re.search(r"scale (\.?\d+)",
+                                                                           c.config["roi_pool"])[1])),
     "batched_nms_": lambda c, t, s: suppressed(c, t, c.inputs["classes"]), "nms_": lambda c, t, s: suppressed(c, t),
     "box_iou": lambda c, *_: boxes_against(c, ops.box_iou), "giou": lambda c, *_: boxes_against(c, ops.box_giou),
     "ciou": lambda c, *_: boxes_against(c, ops.box_ciou), "diou": lambda c, *_: boxes_against(c, ops.box_diou),
