@@ -6,8 +6,8 @@ from ..errors import ArgumentError, ShapeError, message
 from ..op import primitive
 from .shape import reshape, spread_method
 
-__all__ = ["concat", "stack", "split", "chunk", "unstack", "roll", "flip", "tile", "repeat", "repeat_interleave",
-           "tril", "triu", "diagonal", "diag"]
+__all__ = ["chunk", "concat", "diag", "diagonal", "flip", "repeat", "repeat_interleave", "roll", "split",
+           "stack", "tile", "tril", "triu", "unstack"]
 
 
 # -- joining and cutting ---------------------------------------------------------
@@ -34,8 +34,9 @@ def concat(xp, xs, /, axis=0):
 @concat.vjp
 def _(g, xs_shape, axis):
     if axis is None:
-        return tuple([reshape(part, shape) for part, shape in zip(split(g, [prod(s) for s in xs_shape]), xs_shape)])
-    return split(g, [s[axis] for s in xs_shape], axis)
+        parts = split(g, [prod(shape) for shape in xs_shape])
+        return tuple([reshape(part, shape) for part, shape in zip(parts, xs_shape)])
+    return split(g, [shape[axis] for shape in xs_shape], axis)
 
 
 @concat.samples
@@ -45,7 +46,7 @@ def _(make):
     yield [make.normal(2, 3)],
 
 
-@primitive("xs(*)+ -> (*)", exact=True)
+@primitive("xs(*)+ -> (_)", exact=True)
 def stack(xp, xs, /, axis=0):
     """Join tensors along a new axis.
 
@@ -77,7 +78,7 @@ def _(make):
     yield [make.normal()],
 
 
-@primitive("x(*) -> (*) +", methods=["unstack", "unbind"], exact=True)
+@primitive("x(_) -> (_) +", methods=["unstack", "unbind"], exact=True)
 def unstack(xp, x, /, axis=0):
     """Take apart along an axis, which goes: the inverse of `stack`.
 
@@ -107,13 +108,13 @@ def _(make):
     yield make.normal(2, 3, 2), -2
 
 
-@primitive("x(*) -> (*) +", methods=["split"], exact=True)
+@primitive("x(_) -> (_) +", methods=["split"], exact=True)
 def split(xp, x, /, sizes, axis=0):
     """Cut along an axis into pieces of given lengths.
 
     Args:
         x (*): any dtype.
-        sizes: the pieces' lengths, which add up to the axis; or one length for all, the last piece taking what is left.
+        sizes: the pieces' lengths, which add up to the axis; or one for all, and the last gets what is left.
         axis: which one.
 
     Returns:
@@ -129,17 +130,17 @@ def split(xp, x, /, sizes, axis=0):
     if isinstance(sizes, int):
         sizes = _equal(length, sizes)
     if sum(sizes) != length or min(sizes, default=0) < 0:
-        raise ShapeError(message("split", "sizes", f"lengths that add up to {length}, axis {axis} of {x.shape}", sizes))
+        raise ShapeError(message("split", "sizes", f"lengths adding up to {length}, axis {axis} of x", sizes))
     return _pieces(x, sizes, axis)
 
 
-@primitive("x(*) -> (*) +", methods=["chunk"], exact=True)
+@primitive("x(_) -> (_) +", methods=["chunk"], exact=True)
 def chunk(xp, x, /, chunks, axis=0):
     """Cut along an axis into a number of pieces of one length.
 
     Args:
         x (*): any dtype.
-        chunks: how many. Where the axis is no multiple of that, the last piece is shorter, or pieces are fewer.
+        chunks: how many. Where the axis is no multiple of it, the last piece is shorter, or there are fewer.
         axis: which one.
 
     Returns:
@@ -251,7 +252,7 @@ def _(make):
     yield make.normal(2, 3), 1
 
 
-@primitive("x(*) -> (*)", exact=True)
+@primitive("x(_) -> (_)", exact=True)
 def tile(xp, x, /, repetitions):
     """Lay copies of the whole side by side.
 
@@ -291,7 +292,7 @@ def _(make):
 spread_method(tile, "tile")
 
 
-@primitive("x(*) -> (*)", methods=["repeat", "repeat_interleave"], exact=True)
+@primitive("x(_) -> (_)", methods=["repeat", "repeat_interleave"], exact=True)
 def repeat(xp, x, /, repeats, *, axis=None):
     """Repeat each element. `repeat_interleave` is the same; for copies of the whole see `tile`.
 
@@ -308,13 +309,14 @@ def repeat(xp, x, /, repeats, *, axis=None):
 
     Source: Python array API standard 2024.12, `repeat`.
     """
-    return xp.repeat(x, repeats, axis)
+    return xp.repeat(x, repeats, axis if axis is None else range(x.ndim)[axis])
 
 
 @repeat.vjp
 def _(g, x_shape, repeats, axis):
-    before, after = ((prod(x_shape),), ()) if axis is None else (x_shape[:axis] + x_shape[axis:][:1], x_shape[axis:][1:])
-    return reshape(reshape(g, (*before, repeats, *after)).sum(axis=len(before)), x_shape)
+    shape, axis = ((prod(x_shape),), 0) if axis is None else (x_shape, axis % len(x_shape))
+    grouped = reshape(g, (*shape[:axis + 1], repeats, *shape[axis + 1:]))
+    return reshape(grouped.sum(axis=axis + 1), x_shape)
 
 
 @repeat.samples
@@ -385,7 +387,7 @@ def _(make):
     yield make.normal(2, 2), 1
 
 
-@primitive("x(*) -> (*)", methods=["diagonal"], exact=True)
+@primitive("x(_) -> (_)", methods=["diagonal"], exact=True)
 def diagonal(xp, x, /, offset=0, axis1=0, axis2=1):
     """The diagonals of matrices.
 
@@ -417,7 +419,7 @@ def _(make):
     yield make.normal(3, 2, 2), 1, 0, -1
 
 
-@primitive("x(*) -> (*)", exact=True)
+@primitive("x(_) -> (_)", exact=True)
 def _undiagonal(xp, x, /, shape, offset=0, axis1=0, axis2=1):
     """Zeros of a shape with x on its diagonals: the transpose of `diagonal`."""
     out = xp.zeros(shape, x.dtype)

@@ -15,10 +15,10 @@ def einsum(xs, /, equation):
 
     Args:
         xs (_): tensors of one dtype, the operands.
-        equation: labels (letters) of each operand's axes, an arrow, and those of the result: "ij,jk->ik". Axes of one
-            label run together; what is not in the result is summed. A label twice in an operand takes a diagonal, `...`
-            stands for axes that broadcast. Without an arrow the result has `...` and then, in alphabetical order, the
-            labels that occur once.
+        equation: letters for each operand's axes, an arrow, and the result's: "ij,jk->ik". Axes of one letter
+            run together; what is not in the result is summed. A letter twice in an operand takes a diagonal;
+            `...` stands for axes that broadcast. Without an arrow the result has `...`, and then the letters
+            that occur once, in alphabetical order.
 
     Returns:
         (_): the axes that the result's labels name.
@@ -27,7 +27,7 @@ def einsum(xs, /, equation):
         ArgumentError: the equation is malformed, or does not fit the operands.
         ShapeError: axes of one label differ in size (and are not 1).
 
-    Source: NumPy, `einsum`; the order of products: Smith, Gray 2018, "opt_einsum", doi:10.21105/joss.00753, greedy.
+    Source: NumPy, `einsum`; the order of products: Smith, Gray 2018, "opt_einsum", doi:10.21105/joss.00753.
     """
     cleanings, products, order = _plan(equation, tuple([x.shape for x in xs]))
     xs = [_cleaned(x, *cleaning) for x, cleaning in zip(xs, cleanings)]
@@ -40,7 +40,8 @@ def einsum(xs, /, equation):
 def _cleaned(x, diagonals, summed):
     for axis1, axis2 in diagonals:
         x = x.diagonal(0, axis1, axis2)
-    return x.sum(axis=summed) if summed else x
+    total = x.sum(axis=summed) if summed else x
+    return total if total.dtype == x.dtype else total.astype(x.dtype)    # (small integers' sums are int64)
 
 
 @einsum.samples
@@ -71,7 +72,7 @@ def einsum(equation, *xs):
 
 @primitive("a(_) b(_) -> (_)")
 def _contract(xp, a, b, /, a_labels, b_labels, labels):
-    """The product of two tensors, summed over the labels that the result lacks; each label is in two of the three."""
+    """The product of two tensors, summed over labels that the result lacks; each is in two of the three."""
     swap, a_axes, b_axes, batch, rows, columns, order = _layout(a_labels, b_labels, labels)
     a, b = (b.transpose(b_axes), a.transpose(a_axes)) if swap else (a.transpose(a_axes), b.transpose(b_axes))
     lead, m, n = a.shape[:batch], a.shape[batch:batch + rows], b.shape[b.ndim - columns:]
@@ -84,7 +85,8 @@ def _contract(xp, a, b, /, a_labels, b_labels, labels):
 
 @_contract.vjp
 def _(g, a, b, a_labels, b_labels, labels):
-    return (lambda: _contract(g, b, labels, b_labels, a_labels)), (lambda: _contract(g, a, labels, a_labels, b_labels))
+    return (lambda: _contract(g, b, labels, b_labels, a_labels)), \
+        (lambda: _contract(g, a, labels, a_labels, b_labels))
 
 
 @_contract.cost
@@ -94,29 +96,34 @@ def _(a, b, a_labels, b_labels, labels):
 
 @lru_cache(4096)
 def _layout(a_labels, b_labels, labels):
-    """How to see a product as one of matrices: which comes first, the order of the axes of both and of the result.
+    """How to see a product as one of matrices.
 
-    Labels are in the order in which the operands have them, so that merging rows or columns seldom copies.
+    Returns:
+        whether b comes first; the order of a's axes and of b's: the first operand's are batch, rows, summed,
+        the second's batch, summed, columns; how many batch, rows and columns are; the order of the result's.
     """
-    swap = bool(labels) and labels[-1] not in b_labels           # the result's last axis had better be columns
+    swap = bool(labels) and labels[-1] not in b_labels           # the result's last axis should be columns
     first, second = (b_labels, a_labels) if swap else (a_labels, b_labels)
     batch = [x for x in labels if x in first and x in second]
-    rows, columns = ([x for x in own if x in labels and x not in other] for own, other in ((first, second), (second, first)))
+    rows = [x for x in first if x not in second]                 # as in the operand: merging seldom copies
+    columns = [x for x in second if x not in first]
     summed = [x for x in first if x not in labels]
-    axes = [[own.index(x) for x in wanted] for own, wanted in ((first, batch + rows + summed), (second, batch + summed + columns))]
-    made = batch + rows + columns
-    return swap, *(axes[::-1] if swap else axes), len(batch), len(rows), len(columns), [made.index(x) for x in labels]
+    first_axes = [first.index(x) for x in batch + rows + summed]
+    second_axes = [second.index(x) for x in batch + summed + columns]
+    a_axes, b_axes = (second_axes, first_axes) if swap else (first_axes, second_axes)
+    order = [(batch + rows + columns).index(x) for x in labels]
+    return swap, a_axes, b_axes, len(batch), len(rows), len(columns), order
 
 
 # -- which products -------------------------------------------------------------------------
 
 @lru_cache(1024)
 def _plan(equation, shapes):
-    """(per operand its diagonals and the axes to sum at once; the products in order; the last permutation or None)."""
+    """(diagonals and axes to sum of each operand; the products; the last permutation, or None)."""
     terms, output = _parse(equation, [len(s) for s in shapes])
     sizes = _sizes(equation, terms, shapes)
     extents = [dict(zip(term, shape)) for term, shape in zip(terms, shapes)]
-    counts = Counter(x for extent in extents for x, n in extent.items() if n == sizes[x])    # (1 among n: it broadcasts)
+    counts = Counter(x for extent in extents for x, n in extent.items() if n == sizes[x])
     cleanings, left = [], []
     for term, extent in zip(terms, extents):
         diagonals, labels = [], list(term)
@@ -155,7 +162,7 @@ def _cheapest(left, output, sizes):
 
 
 def _parse(equation, ndims):
-    """The labels of each operand, and of the result: letters; for axes under an ellipsis numbers, the last one's is 0."""
+    """The labels of each operand, and of the result: letters; under an ellipsis numbers, the last one 0."""
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
     if len(terms) != len(ndims):

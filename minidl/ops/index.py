@@ -1,7 +1,7 @@
 """Ops that read elements by their positions.
 
-Nothing flows back through an index.  One out of range is refused at once on the CPU, where NumPy looks at indices as it
-uses them; on a device, where looking would mean waiting, at the next transfer.
+Nothing flows back through an index.  One out of range is refused at once on the CPU, where NumPy looks at
+indices as it uses them; on a device, where looking would mean waiting, at the next transfer.
 """
 from math import prod
 from operator import index as as_integer
@@ -15,21 +15,29 @@ from ..shapes import broadcast
 from ..tensor import Tensor
 from .shape import broadcast_to, reshape
 
-__all__ = ["getitem", "take", "take_along_axis", "gather", "masked_select", "nonzero", "searchsorted", "bincount"]
+__all__ = ["bincount", "gather", "getitem", "masked_select", "nonzero", "searchsorted", "take",
+           "take_along_axis"]
 
 BASIC = frozenset({int, slice, type(None), type(...)})         # what makes views
 
 
 # -- x[index] -----------------------------------------------------------------------
 
-@primitive("x(*) -> (*)", methods=["__getitem__"], exact=True)
+def waits(index, **_):
+    """Does a device make the host wait for an index: are there lists to send, or masks to count?"""
+    parts = index if type(index) is tuple else (index,)
+    return any([len(p) if isinstance(p, (list, range)) else getattr(p, "dtype", None) == "bool" for p in parts])
+
+
+@primitive("x(_) -> (_)", methods=["__getitem__"], exact=True, synchronises=waits)
 def getitem(xp, x, /, index):
     """x[index]: the elements at some positions, as in NumPy.
 
     Args:
         x (*): any dtype.
-        index: integers, slices, `...`, None (a new axis), integer tensors or lists (which broadcast together), bool
-            tensors (masks; on a device these wait for it, as their results' sizes depend on values); or a tuple of those.
+        index: integers, slices, `...`, None (a new axis), integer tensors or lists (they broadcast together),
+            bool tensors (masks; on a device the host waits, as the result's size depends on values); or a
+            tuple of those.
 
     Returns:
         a view of x where the index has only integers, slices, `...` and None; else a copy.
@@ -52,23 +60,20 @@ def _(g, x_shape, index):
 @getitem.samples
 def _(make):
     x = make.normal(4, 3, 5)
-    for index in (1, -1, slice(None, None, -2), (..., 2), (None, 1, slice(2)), [0, 2, 0], make.integers(4, 2, 2),
-                  (slice(None), make.integers(3, 4), [0]), (make.integers(4, 2), slice(1), make.integers(5, 2)),
-                  make.bools(4), make.bools(4, 3), (slice(2), slice(None), make.bools(5)), (), slice(2, 2), []):
+    for index in (1, -1, slice(None, None, -2), (..., 2), (None, 1, slice(2)), (), slice(2, 2), [], [0, 2, 0],
+                  make.integers(4, 2, 2), (slice(None), make.integers(3, 4), [0]),
+                  (make.integers(4, 2), slice(1), make.integers(5, 2)),
+                  make.bools(4), make.bools(4, 3), (slice(2), slice(None), make.bools(5))):
         yield x, index
     yield make.normal(), ()
     yield make.normal(0, 3), (slice(None), 1)
 
 
-@primitive("x(*) -> (*)")
+@primitive("x(_) -> (_)", synchronises=waits)
 def _put(xp, x, /, index, shape):
     """Zeros of a shape with x added at an index: the transpose of `getitem`."""
     out = xp.zeros(shape, x.dtype)
-    index = settled(xp, out, index)
-    if is_basic(index):
-        out[index] = x
-    else:
-        backend.scatter_add(out, index, x)
+    add_at(out, settled(xp, out, index), x)
     return out
 
 
@@ -79,8 +84,8 @@ def _(g, index):
 
 def _refuse_assignment(self, index, value):
     """Tensors are values."""
-    raise ArgumentError(message("setitem", "self", "no assignment, as tensors are values", f"x[{index!r:.40}] = ...",
-                                "Make a new one by `where`, `scatter` or `index_put(x, index, values)`."))
+    raise ArgumentError(message("setitem", "self", "no assignment: tensors are values", f"x[{index!r:.20}] =",
+                                "Make another by `where`, `scatter` or `index_put(x, index, values)`."))
 
 
 Tensor.__setitem__ = _refuse_assignment
@@ -116,8 +121,9 @@ def _array_of(xp, x, part):
     part = part.data if isinstance(part, Tensor) else part
     if backend.is_array(part):
         if backend.device(part) != backend.device(x):
-            raise DeviceError(message("getitem", "index", f"arrays on {backend.device(x)} as x", f"one on {backend.device(part)}",
-                                      f'Move it, as in index.to("{backend.device(x)}").'))
+            here, there = backend.device(x), backend.device(part)
+            raise DeviceError(message("getitem", "index", f"arrays on {here} as x", f"one on {there}",
+                                      f'Move it, as in index.to("{here}").'))
     elif isinstance(part, (list, range)):
         part = xp.asarray(part) if len(part) else xp.empty(0, "int64")
     else:
@@ -127,12 +133,26 @@ def _array_of(xp, x, part):
     return part
 
 
+def add_at(out, index, values):
+    """Add in place at a settled index; positions that repeat get all their values."""
+    parts = index if type(index) is tuple else (index,)
+    if all([type(part) in BASIC or type(part) is bool or part.dtype == "bool" for part in parts]):
+        out[index] += values                                     # slices and masks name no element twice
+    else:
+        backend.scatter_add(out, index, values)
+
+
 def check_range(op, index, shape, axis):
-    """Demand that an array of indices fits into an axis, where the library does not look itself."""
+    """Demand that indices fit into an axis, where the library does not look itself as it uses them."""
     if not backend.of(index).eager and axis < len(shape):
-        n = shape[axis]
-        backend.demand(((index >= -n) & (index < n)).all(), lambda: ArgumentError(message(
-            op, "index", f"integers from {-n} to {n - 1} in axis {axis} of {shape}", f"{index.min()} to {index.max()}")))
+        demand_range(op, index, shape, axis)
+
+
+def demand_range(op, index, shape, axis):
+    """Demand that indices fit into an axis."""
+    n, index = shape[axis], index.astype("int64", copy=False)
+    backend.demand(((index >= -n) & (index < n)).all(), lambda: ArgumentError(message(
+        op, "index", f"integers in [{-n}, {n}): axis {axis} of {shape}", f"{index.min()} to {index.max()}")))
 
 
 # -- along an axis -------------------------------------------------------------------
@@ -241,9 +261,7 @@ def _(g, x_shape, index, axis):
 @primitive("x(_) index(_):int -> (_)")
 def _put_along(xp, x, index, /, shape, axis):
     """Zeros of a shape with x added where `gather` takes from: its transpose."""
-    out = xp.zeros(shape, x.dtype)
-    backend.scatter_add(out, along(xp, index, shape, axis), x)
-    return out
+    return add_along(xp, xp.zeros(shape, x.dtype), index, x, axis)
 
 
 @_put_along.vjp
@@ -270,17 +288,27 @@ Tensor.gather = gather
 
 def along(xp, index, shape, axis):
     """The index of the elements that `gather` takes from an array of a shape."""
-    if index.ndim != len(shape):
-        raise IndexError(f"the index has {index.ndim} axes, not {len(shape)}")
+    too_long = [i for i, (m, n) in enumerate(zip(index.shape, shape)) if m > n]
+    if index.ndim != len(shape) or [i for i in too_long if i != axis % len(shape)]:
+        raise IndexError(f"an index {index.shape} is not within {shape} but for axis {axis}")
     grid = [xp.arange(n).reshape((-1,) + (1,) * (index.ndim - 1 - i)) for i, n in enumerate(index.shape)]
     grid[axis] = index
     return tuple(grid)
 
 
+def add_along(xp, out, index, src, axis):
+    """Add src where `gather` takes from, to a contiguous array: by places in memory, which is far quicker."""
+    index = index.astype("int64", copy=False)
+    place = along(xp, xp.where(index < 0, index + out.shape[axis], index), out.shape, axis)
+    flat = sum([part * prod(out.shape[i + 1:]) for i, part in enumerate(place)], xp.zeros((), "int64"))
+    backend.scatter_add(out.reshape(-1), flat.reshape(-1), src.reshape(-1))
+    return out
+
+
 # -- what depends on values -------------------------------------------------------------
 # The sizes of these results, nonzero's and masks', depend on values: on a device the host waits for them.
 
-@primitive("x(...) mask(...):bool -> (N)", methods=["masked_select"], exact=True)
+@primitive("x(...) mask(...):bool -> (N)", methods=["masked_select"], exact=True, synchronises=True)
 def masked_select(xp, x, mask, /):
     """The elements where a mask is true, in row-major order; on a device the host waits for their number.
 
@@ -313,7 +341,7 @@ def _(make):
     yield make.normal(2), np.zeros(2, bool)
 
 
-@primitive("x(_) -> (N) +", methods=["nonzero"], exact=True, differentiable=False)
+@primitive("x(_) -> (N) +", methods=["nonzero"], exact=True, differentiable=False, synchronises=True)
 def nonzero(xp, x, /):
     """Where x is not zero; on a device the host waits for their number.
 
@@ -361,7 +389,7 @@ def _(make):
     yield np.asarray([0.0, 1, 1, 2]), np.asarray(1.0), "right"
 
 
-@primitive("x(N):int -> (K)", methods=["bincount"], differentiable=False)
+@primitive("x(N):int -> (K)", methods=["bincount"], differentiable=False, synchronises=True)
 def bincount(xp, x, /, minlength=0):
     """How often each integer occurs; on a device the host waits for the largest.
 

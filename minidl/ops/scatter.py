@@ -7,7 +7,7 @@ from ..errors import ArgumentError, message
 from ..op import primitive
 from ..tensor import Tensor
 from .elementwise import where
-from .index import along, check_range, gather, getitem, is_basic, settled
+from .index import add_along, add_at, along, check_range, demand_range, gather, getitem, settled, waits
 
 __all__ = ["scatter", "scatter_add", "index_put", "masked_fill", "one_hot"]
 
@@ -16,7 +16,9 @@ __all__ = ["scatter", "scatter_add", "index_put", "masked_fill", "one_hot"]
 
 @primitive("x(_) index(_):int src(...) -> (_)", exact=True)
 def scatter(xp, x, index, src, /, axis):
-    """x with other elements where `gather` would take from. (Called in PyTorch's order: scatter(x, axis, index, src).)
+    """x with other elements where `gather` would take from.
+
+    Called in PyTorch's order: scatter(x, axis, index, src).
 
     Args:
         x (_): any dtype.
@@ -25,8 +27,8 @@ def scatter(xp, x, index, src, /, axis):
         axis: along which.
 
     Returns:
-        (_): a copy of x with out[i, index[i, j]] = src[i, j], for the last of two axes. Where positions repeat
-        one of their elements is there.
+        (_): a copy of x with out[i, index[i, j]] = src[i, j], for the last of two axes. Where positions
+        repeat one of their elements is there.
 
     Raises:
         ArgumentError: out of range, no such axis, or an index of other axes.
@@ -46,7 +48,9 @@ def _(g, index, axis):
 
 @primitive("x(_) index(_):int src(...) -> (_)")
 def scatter_add(xp, x, index, src, /, axis):
-    """x with more added where `gather` would take from. (Called in PyTorch's order: scatter_add(x, axis, index, src).)
+    """x with more added where `gather` would take from.
+
+    Called in PyTorch's order: scatter_add(x, axis, index, src).
 
     Args:
         x (_): any dtype.
@@ -55,18 +59,16 @@ def scatter_add(xp, x, index, src, /, axis):
         axis: along which.
 
     Returns:
-        (_): a copy of x with out[i, index[i, j]] += src[i, j], for the last of two axes. Where positions repeat all
-        their elements are added, in the same order every time.
+        (_): a copy of x with out[i, index[i, j]] += src[i, j], for the last of two axes. Where positions
+        repeat all their elements are added, in the same order every time.
 
     Raises:
         ArgumentError: out of range, no such axis, or an index of other axes.
 
     Source: PyTorch, `torch.scatter_add`.
     """
-    check_range("scatter_add", index, x.shape, axis)
-    out = x.copy()
-    backend.scatter_add(out, along(xp, index, x.shape, axis), src)
-    return out
+    demand_range("scatter_add", index, x.shape, axis)
+    return add_along(xp, x.copy(), index, xp.broadcast_to(xp.asarray(src, x.dtype), index.shape), axis)
 
 
 @scatter_add.vjp
@@ -106,9 +108,11 @@ Tensor.scatter, Tensor.scatter_add = scatter, scatter_add
 
 # -- at any index -------------------------------------------------------------------
 
-@primitive("x(_) values(...) -> (_)", exact=True)
+@primitive("x(_) values(...) -> (_)", exact=True, synchronises=waits)
 def index_put(xp, x, values, /, index, accumulate=False):
-    """x with other elements at an index. (Called in PyTorch's order: index_put(x, index, values, accumulate).)
+    """x with other elements at an index.
+
+    Called in PyTorch's order: index_put(x, index, values, accumulate).
 
     Args:
         x (_): any dtype.
@@ -117,8 +121,8 @@ def index_put(xp, x, values, /, index, accumulate=False):
         accumulate: add to the elements that are there.
 
     Returns:
-        (_): a copy of x with out[index] = values. Where positions repeat one of their values is there, or the sum of
-        all with `accumulate`.
+        (_): a copy of x with out[index] = values. Where positions repeat one of their values is there, or the
+        sum of all with `accumulate`.
 
     Raises:
         ArgumentError: out of range, or values of another shape.
@@ -126,12 +130,10 @@ def index_put(xp, x, values, /, index, accumulate=False):
     Source: PyTorch, `torch.Tensor.index_put`.
     """
     out, index = x.copy(), settled(xp, x, index)
-    if not accumulate:
-        out[index] = values
-    elif is_basic(index):
-        out[index] += values
+    if accumulate:
+        add_at(out, index, values)
     else:
-        backend.scatter_add(out, index, values)
+        out[index] = values
     return out
 
 

@@ -3,6 +3,7 @@ from itertools import product
 
 from ..errors import ArgumentError, ShapeError, message
 from ..op import primitive
+from ..shapes import unbroadcast_axes
 
 __all__ = ["pad", "windows", "fold_windows"]
 
@@ -12,16 +13,16 @@ MODES = {"constant": "constant", "reflect": "reflect", "replicate": "replicate",
 
 # -- pad -----------------------------------------------------------------------------
 
-@primitive("x(*) -> (*)", methods=["pad"], exact=True)
+@primitive("x(_) -> (_)", methods=["pad"], exact=True)
 def pad(xp, x, /, widths, mode="constant", value=0.0):
     """Put elements before and after each axis.
 
     Args:
         x (*): any dtype.
-        widths: a pair (before, after) for each of the last len(widths) axes: ((1, 1), (2, 2)) pads the rows and the
-            columns of images (N, C, H, W). Negative numbers crop.
-        mode: what is put there: "constant": `value`; "reflect": the inside mirrored at the outermost element;
-            "replicate" ("edge"): the outermost element; "circular" ("wrap"): the other end of the inside.
+        widths: a pair (before, after) for each of the last len(widths) axes: ((1, 1), (2, 2)) pads the rows
+            and the columns of images (N, C, H, W). Negative numbers crop, before anything is put there.
+        mode: what is put there. "constant": `value`; "reflect": the inside mirrored at its outermost element;
+            "replicate" or "edge": that element; "circular" or "wrap": the inside from its other end on.
         value: a number, for mode "constant".
 
     Returns:
@@ -29,14 +30,14 @@ def pad(xp, x, /, widths, mode="constant", value=0.0):
 
     Raises:
         ArgumentError: an unknown mode; widths that are no pairs, or more than x has axes.
-        ShapeError: an axis has too few elements: "reflect" wants two, "replicate" and "circular" one; or none remain.
+        ShapeError: too little is left inside: "reflect" wants two elements, "replicate" and "circular" one.
 
     Source: NumPy, `pad`; PyTorch, `torch.nn.functional.pad`.
     """
-    inside, shape = _layout(x.shape, widths, mode)
-    out = xp.full(shape, value, x.dtype) if mode == "constant" else xp.empty(shape, x.dtype)
-    out[inside] = x[_cropped(x.shape, widths)]
-    for place, source in _borders(x.shape, widths, mode):
+    kept, inside, shape, borders = _layout(x.shape, widths, mode)
+    out = xp.full(shape, value, x.dtype) if value else xp.zeros(shape, x.dtype)
+    out[inside] = x[kept]
+    for place, source in borders:
         out[place] = out[source]
     return out
 
@@ -46,19 +47,16 @@ def _(g, x_shape, widths, mode):
     return _unpad(g, x_shape, widths, mode)
 
 
-@primitive("x(*) -> (*)")
+@primitive("x(_) -> (_)")
 def _unpad(xp, x, /, shape, widths, mode):
-    """Add what was put into the border back where it came from: the transpose of `pad` to its `shape`."""
-    inside, _ = _layout(shape, widths, mode)
-    out, borders = xp.zeros(shape, x.dtype), _borders(shape, widths, mode)
-    x = x.copy() if borders else x
+    """Add what is in the borders to where it came from: the transpose of `pad` from a shape."""
+    kept, inside, _, borders = _layout(shape, widths, mode)
+    out, x = xp.zeros(shape, x.dtype), x.copy() if borders else x
     for place, source in reversed(borders):
-        part = x[place]
-        if part.shape != x[source].shape:                        # one element went to many places
-            axis, = [a for a, (n, m) in enumerate(zip(part.shape, x[source].shape)) if n != m]
-            part = part.sum(axis, keepdims=True)
-        x[source] += part
-    out[_cropped(shape, widths)] = x[inside]
+        part, target = x[place], x[source]                       # (views)
+        wide = unbroadcast_axes(part.shape, target.shape)        # "replicate" has one source for many places
+        target += part.sum(wide, keepdims=True) if wide else part
+    out[kept] = x[inside]
     return out
 
 
@@ -76,69 +74,62 @@ def _(make):
     yield make.normal(2, 3), ((1, 2), (4, 0)), "replicate"
     yield make.normal(2, 3), ((3, 5), (1, 0)), "circular"
     yield make.normal(4, 5), ((-1, 2), (1, -2)), "reflect"
-    yield make.normal(4, 5), ((-1, 2), (-1, -2)),
+    yield make.normal(4, 5), ((-1, 2), (-1, -2))
     yield make.normal(0, 2), ((1, 1), (0, 0))
 
 
 def _layout(shape, widths, mode):
-    """(the index of the inside in the result, the result's shape); checks the arguments."""
+    """What padding does to an array of a shape.
+
+    Returns:
+        the index of what it keeps; the index of that in the result; the result's shape; and the slices
+        (place, source) of the result that fill its borders when copied in this order, axis after axis.
+    """
     if mode not in MODES:
         raise ArgumentError(message("pad", "mode", f"one of {', '.join(MODES)}", repr(mode)))
-    if len(widths) > len(shape) or not all(isinstance(w, (tuple, list)) and len(w) == 2 for w in widths):
-        raise ArgumentError(message("pad", "widths", f"a pair (before, after) for each of at most {len(shape)} axes", widths,
+    if len(widths) > len(shape) or not all([isinstance(w, (tuple, list)) and len(w) == 2 for w in widths]):
+        raise ArgumentError(message("pad", "widths", f"pairs (before, after), {len(shape)} at most", widths,
                                     "Write ((1, 1), (2, 2)) to pad two axes."))
-    first = len(shape) - len(widths)
-    sizes = [n + before + after for n, (before, after) in zip(shape[first:], widths)]
-    needed = {"constant": 0, "reflect": 2}.get(MODES[mode], 1)
-    for axis, (n, (before, after)) in enumerate(zip(shape[first:], widths), first):
-        kept = n + min(before, 0) + min(after, 0)
-        if kept < (needed if max(before, after) > 0 else 0):
-            raise ShapeError(message("pad", "x", f"at least {needed} elements to {mode} in axis {axis}, after cropping", shape))
-    inside = [slice(max(b, 0), size - max(a, 0)) for size, (b, a) in zip(sizes, widths)]
-    return (..., *inside), (*shape[:first], *sizes)
+    lead, mode = len(shape) - len(widths), MODES[mode]
+    kept, inside, sizes, borders = [], [], [], []
+    for axis, (n, (before, after)) in enumerate(zip(shape[lead:], widths), lead):
+        start, stop = max(-before, 0), n - max(-after, 0)
+        before, after, n = max(before, 0), max(after, 0), stop - start
+        needed = {"constant": 0, "reflect": 2, "replicate": 1, "circular": 1}[mode] if before or after else 0
+        if n < needed:
+            raise ShapeError(message("pad", "x", f"{needed} or more elements to {mode}, axis {axis}", shape))
+        kept.append(slice(start, stop))
+        inside.append(slice(before, before + n))
+        sizes.append(before + n + after)
+        if mode != "constant":
+            rest = (slice(None),) * (len(shape) - 1 - axis)
+            borders += [((..., to, *rest), (..., at, *rest)) for to, at in _steps(mode, before, n, after)]
+    return (..., *kept), (..., *inside), (*shape[:lead], *sizes), borders
 
 
-def _cropped(shape, widths):
-    """The index of what negative widths leave of an array."""
-    sizes = shape[len(shape) - len(widths):]
-    return (..., *[slice(max(-before, 0), n - max(-after, 0)) for n, (before, after) in zip(sizes, widths)])
-
-
-def _borders(shape, widths, mode):
-    """[(place, source)]: copied in this order these slices of the result fill its borders, one axis after the other.
-
-    A source is within what is filled already. A border wider than the inside takes several steps.
-    """
-    if MODES[mode] == "constant":
-        return []
-    pairs, count = [], len(widths)
-    for i, (n, (before, after)) in enumerate(zip(shape[len(shape) - count:], widths)):
-        steps = _steps(MODES[mode], n + min(before, 0) + min(after, 0), max(before, 0), max(after, 0))
-        around = (..., *[slice(None)] * i), (slice(None),) * (count - 1 - i)
-        pairs += [tuple([(*around[0], part, *around[1]) for part in step]) for step in steps]
-    return pairs
-
-
-def _steps(mode, n, before, after):
-    """The same for one axis, of which n elements from `before` on are filled."""
-    low, high, total = before, before + n, before + n + after
-    reach = {"reflect": n - 1, "circular": n}.get(mode, before + after)
+def _steps(mode, before, n, after):
+    """The slices (place, source) for one axis. A border wider than the inside takes several steps."""
+    low, high, total = before, before + n, before + n + after    # what lies between low and high is filled
+    reach = {"reflect": n - 1, "circular": n, "replicate": total}[mode]
     while low > 0:
         m = min(low, reach)
-        source = {"reflect": slice(low + m, low, -1), "circular": slice(low - m + n, low + n)}.get(mode, slice(low, low + 1))
-        yield slice(low - m, low), source
+        sources = {"reflect": slice(low + m, low, -1),
+                   "circular": slice(low - m + n, low + n),
+                   "replicate": slice(low, low + 1)}
+        yield slice(low - m, low), sources[mode]
         low -= m
     while high < total:
         m = min(total - high, reach)
-        end = high - 2 - m if high - 2 - m >= 0 else None
-        source = {"reflect": slice(high - 2, end, -1), "circular": slice(high - n, high - n + m)}.get(mode, slice(high - 1, high))
-        yield slice(high, high + m), source
+        sources = {"reflect": slice(high - 2, high - 2 - m if high - 2 >= m else None, -1),
+                   "circular": slice(high - n, high - n + m),
+                   "replicate": slice(high - 1, high)}
+        yield slice(high, high + m), sources[mode]
         high += m
 
 
 # -- windows ----------------------------------------------------------------------------
 
-@primitive("x(*) -> (*)", methods=["windows"], exact=True)
+@primitive("x(_) -> (_)", methods=["windows"], exact=True)
 def windows(xp, x, /, kernel, stride=1, dilation=1):
     """All positions of a window that slides over the last axes.
 
@@ -154,14 +145,16 @@ def windows(xp, x, /, kernel, stride=1, dilation=1):
     Raises:
         ShapeError: x is smaller than the window.
 
-    Source: Chellapilla, Puri, Simard 2006, "High Performance Convolutional Neural Networks for Document Processing".
+    Source: Chellapilla, Puri, Simard 2006, "High Performance Convolutional Neural Networks for Document
+    Processing".
     """
     lead = x.ndim - len(kernel)
     stride, dilation = _per_axis("stride", stride, kernel), _per_axis("dilation", dilation, kernel)
     counts = _counts("windows", x.shape[lead:], kernel, stride, dilation)
     steps = x.strides[lead:]
     strides = [s * t for s, t in zip(steps, stride)] + [s * d for s, d in zip(steps, dilation)]
-    return xp.lib.stride_tricks.as_strided(x, (*x.shape[:lead], *counts, *kernel), (*x.strides[:lead], *strides))
+    shape, strides = (*x.shape[:lead], *counts, *kernel), (*x.strides[:lead], *strides)
+    return xp.lib.stride_tricks.as_strided(x, shape, strides)
 
 
 @windows.vjp
@@ -177,7 +170,7 @@ def _(make):
     yield make.normal(2, 3, 4, 3), (2, 2, 2), 1, (1, 2, 1)
 
 
-@primitive("x(*) -> (*)", methods=["fold_windows"])
+@primitive("x(_) -> (_)", methods=["fold_windows"])
 def fold_windows(xp, x, /, size, stride=1, dilation=1):
     """Add windows up where they came from: the transpose of `windows`.
 
@@ -199,7 +192,7 @@ def fold_windows(xp, x, /, size, stride=1, dilation=1):
     stride, dilation = _per_axis("stride", stride, size), _per_axis("dilation", dilation, size)
     counts = _counts("fold_windows", size, kernel, stride, dilation)
     if x.shape != (*lead, *counts, *kernel):
-        raise ShapeError(message("fold_windows", "x", f"{counts} windows of {kernel}, as {tuple(size)} has", x.shape))
+        raise ShapeError(message("fold_windows", "x", f"{counts} windows {kernel} in {tuple(size)}", x.shape))
     out = xp.zeros((*lead, *size), x.dtype)
     for at in product(*map(range, kernel)):
         place = [slice(r * d, r * d + s * (p - 1) + 1, s) for r, d, s, p in zip(at, dilation, stride, counts)]
