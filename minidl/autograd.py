@@ -14,7 +14,7 @@ from heapq import heappop, heappush
 
 from . import backend, door
 from .backend import random
-from .dtypes import is_float
+from .dtypes import HALVES, is_float
 from .errors import GradError, message
 from .shapes import unbroadcast_axes
 from .tape import Leaf, Node, Pick, last_mutation, mutations, no_grad, owner, recompute, record, recording, tick
@@ -102,6 +102,8 @@ def walk(roots, *, ends=(), keep=False, create_graph=False):
 
 
 def _sum_to(array, shape):
+    if array.dtype in HALVES:                          # (a running sum of 16 bits would soon stand still)
+        return _sum_to(array.astype("float32"), shape).astype(array.dtype)
     return array.sum(unbroadcast_axes(array.shape, shape), keepdims=True).reshape(shape)
 
 
