@@ -45,8 +45,9 @@ def test_a_list_does_what_a_list_does(kind, item, n, steps):
             except IndexError:
                 results.append(IndexError)
         assert step in ("append", "extend") or results[0] is results[1]
-        mine, held = mine + new[:1], held + new[:1]
-        assert held.index(new[0]) == len(mine) - 1
+        last = item()
+        mine, held = mine + [last], held + [last]
+        assert held.index(last) == len(mine) - 1
         assert [id(i) for i in held] == [id(i) for i in mine] and len(held) == len(mine)
         assert [id(i) for i in held[cut]] == [id(i) for i in mine[cut]] and type(held[cut]) is type(held)
         ends = [".weight", ".bias"] if item is linear else [""]

@@ -1,0 +1,91 @@
+"""Multi-head attention."""
+from .. import ops
+from ..backend import random
+from ..errors import ArgumentError, ShapeError, message
+from . import init
+from .linear import Linear
+from .module import Module
+from .parameter import Parameter
+
+
+class MultiheadAttention(Module):
+    """Attention in `num_heads` subspaces side by side.
+
+    Args:
+        embed_dim: E, of queries and of the output.
+        num_heads: h, a divisor of E.
+        dropout: probability with which attention weights are dropped in training.
+        bias: add one to each projection.
+        kdim, vdim: lengths of keys and values; E unless given.
+        batch_first: sequences are (N, L, E) rather than (L, N, E).
+
+    Parameters: in_proj_weight (3E, E), the query, key and value projections one above the other; or, where kdim or vdim
+    differ from E, q_proj_weight (E, E), k_proj_weight (E, kdim), v_proj_weight (E, vdim): Xavier uniform.
+    in_proj_bias (3E), zeros.  out_proj, a Linear; its bias is zeros.
+
+    Raises:
+        ArgumentError: E is no multiple of the number of heads.
+
+    Source: Vaswani et al. 2017, "Attention Is All You Need", arXiv:1706.03762, section 3.2.2.
+    """
+
+    def __init__(self, embed_dim, num_heads, dropout=0.0, bias=True, kdim=None, vdim=None, batch_first=False):
+        if num_heads < 1 or embed_dim % num_heads:
+            expected = f"a divisor of embed_dim={embed_dim}"
+            raise ArgumentError(message(type(self).__name__, "num_heads", expected, num_heads))
+        self.embed_dim, self.num_heads, self.dropout, self.batch_first = embed_dim, num_heads, dropout, batch_first
+        self.kdim, self.vdim = kdim, vdim
+        if {kdim, vdim} <= {None, embed_dim}:
+            self.in_proj_weight = Parameter(init.xavier_uniform(), 3 * embed_dim, embed_dim)
+        else:
+            self.in_proj_weight = None
+            self.q_proj_weight = Parameter(init.xavier_uniform(), embed_dim, embed_dim)
+            self.k_proj_weight = Parameter(init.xavier_uniform(), embed_dim, kdim or embed_dim)
+            self.v_proj_weight = Parameter(init.xavier_uniform(), embed_dim, vdim or embed_dim)
+        self.in_proj_bias = Parameter(init.zeros(), 3 * embed_dim) if bias else None
+        self.out_proj = Linear(embed_dim, embed_dim, bias)
+        if bias:
+            init.zeros_(self.out_proj.bias)
+
+    def forward(self, query, key, value, key_padding_mask=None, need_weights=True, attn_mask=None,
+                average_attn_weights=True, is_causal=False):
+        """Attend from each of L queries to S keys.
+
+        Args:
+            query (L, N, E), key (S, N, kdim), value (S, N, vdim); or with N first, if `batch_first`.
+            key_padding_mask (N, S): bool, True where a key is padding, NOT to be attended to; or floating: added.
+            need_weights: give the attention weights too; without it is quicker.
+            attn_mask (L, S) or (N h, L, S): bool, True where a query may NOT attend to a key; or floating: added.
+            average_attn_weights: give the mean of the heads' weights.
+            is_causal: query i attends to keys up to i only.
+
+        Returns:
+            the output, as `query`; and the weights (N, L, S), or (N, h, L, S) if not averaged, or None.
+
+        Raises:
+            ShapeError: an argument has another number of axes, or sizes that do not fit.
+        """
+        for name, x in (("query", query), ("key", key), ("value", value)):
+            if x.ndim != 3:
+                raise ShapeError(message("MultiheadAttention", name, "3 axes", x.shape))
+        q, k, v = map(self._heads, self._projected(query, key, value))             # (N, h, L or S, E / h)
+        mask = self._mask(q, k, key_padding_mask, attn_mask)
+        dropout = self.dropout if self.training else 0.0
+        drawn = random.default().next_key() if dropout else None
+        y = ops.scaled_dot_product_attention(q, k, v, mask, dropout_p=dropout, is_causal=is_causal, key=drawn)
+        y = y.permute_dims((0, 2, 1, 3) if self.batch_first else (2, 0, 1, 3))
+        return self.out_proj(y.reshape((*y.shape[:2], self.embed_dim))), None
+
+    def _projected(self, query, key, value):
+        if query is key is value and self.in_proj_weight is not None:              # one product instead of three
+            return ops.linear(query, self.in_proj_weight, self.in_proj_bias).chunk(3, axis=-1)
+        if self.in_proj_weight is not None:
+            weights = self.in_proj_weight.chunk(3)
+        else:
+            weights = self.q_proj_weight, self.k_proj_weight, self.v_proj_weight
+        biases = (None,) * 3 if self.in_proj_bias is None else self.in_proj_bias.chunk(3)
+        return [ops.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases)]
+
+    def _heads(self, x):
+        x = x.reshape((*x.shape[:2], self.num_heads, -1))
+        return x.permute_dims((0, 2, 1, 3) if self.batch_first else (1, 2, 0, 3))
