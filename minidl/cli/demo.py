@@ -45,7 +45,7 @@ def demo(data: str = typer.Option(None, help=DATA),
         settings = load(last)["info"]["settings"]
     train_model(settings, out, resume, console)
     console.print(f"saved {last}; loading it in a new process")
-    command = [sys.executable, "-m", "minidl", "demo", "--evaluate", str(last), "--out", str(out), *["--json"] * as_json]
+    command = [sys.executable, "-m", "minidl", "demo", "--evaluate", last, "--out", out, *["--json"] * as_json]
     raise typer.Exit(subprocess.run(command).returncode)
 
 
@@ -80,7 +80,7 @@ def train_model(settings, out, resume, console):
     run = Trainer(model, optimizer, nn.CrossEntropyLoss(label_smoothing=0.05), epochs=settings["epochs"],
                   schedule=schedule, metrics=[Accuracy()], callbacks=[bar, checkpoint],
                   info={"settings": settings, "model": vars(config)})
-    console.print(f"{len(train)} training and {len(test)} test images, {model.num_parameters()} parameters, {steps} steps")
+    console.print(f"{len(train)} training, {len(test)} test images; {model.num_parameters()} parameters; {steps} steps")
     started = perf_counter()
     try:
         run.fit(loader, resume="auto" if resume else None)

@@ -65,7 +65,7 @@ def layers(case):
     """torch.nn: convolutions, norms, attention, losses."""
     made = build(case)
     inputs = {k: Tensor(v) for k, v in case.inputs.items()}
-    x, q = inputs["x"], inputs["q"]
+    q = inputs["q"]
     found = {}
     on = {"c1d": "x1", "t1d": "x1", "c3d": "x3"}
     for name in ("c1", "c2", "c3", "csame", "t1", "t2", "gn", "ln", "inn", "bn", "rms", "pre", *on):
