@@ -1,7 +1,8 @@
 """New tensors: from data, of one value, in a row, at random; and copies, here or on another device.
 
-All but the last few are plain functions: nothing flows back through them.  Random ones draw from the generator they are
-given, or from the default one (minidl/backend/random.py), or from a key, which settles what comes.
+All but the last few are plain functions: nothing flows back through them.  Random ones draw from the
+generator they are given, or from the default one (minidl/backend/random.py), or from a key, which settles
+what comes.
 """
 from .. import backend
 from ..backend import random
@@ -10,8 +11,9 @@ from ..errors import ArgumentError, DeviceError, MinidlError, message
 from ..op import fused, primitive
 from ..tensor import Tensor, as_array
 
-__all__ = ["arange", "asarray", "bernoulli", "clone", "contiguous", "empty", "empty_like", "eye", "from_dlpack", "full", "full_like",
-           "linspace", "ones", "ones_like", "rand", "randint", "randn", "randperm", "tensor", "to_device", "zeros", "zeros_like"]
+__all__ = ["arange", "asarray", "bernoulli", "clone", "contiguous", "empty", "empty_like", "eye",
+           "from_dlpack", "full", "full_like", "linspace", "ones", "ones_like", "rand", "randint", "randn",
+           "randperm", "tensor", "to_device", "zeros", "zeros_like"]
 
 
 # -- from data ------------------------------------------------------------------------
@@ -21,7 +23,8 @@ def tensor(data, dtype=None, device="cpu", requires_grad=False):
 
     Args:
         data: nested lists of numbers, an array, or a tensor (whose history is left behind).
-        dtype: of the result; None keeps an array's, and makes Python's floats the default dtype, its integers int64.
+        dtype: of the result; None keeps an array's, and gives Python's floats the default dtype, its integers
+            int64.
         device: "cpu", "cuda" or "cuda:<number>".
         requires_grad: make it a leaf, where gradients come to rest.
 
@@ -38,7 +41,7 @@ def tensor(data, dtype=None, device="cpu", requires_grad=False):
 
 
 def asarray(data, dtype=None, device=None):
-    """The data as a tensor: the same tensor, or one that shares the array's memory, where nothing has to change.
+    """The data as a tensor: the same one, or one in the array's memory, where nothing has to change.
 
     Args:
         data: as `tensor`.
@@ -68,14 +71,14 @@ def from_dlpack(x):
 
     Raises:
         DeviceError: x lives elsewhere.
-        ArgumentError: x does not take part, or will not share (it is read-only, or wants a gradient).
+        ArgumentError: x takes no part, or will not share: it wants a gradient, or NumPy lacks its dtype.
         DTypeError: minidl has no such dtype.
     """
     try:
         kind, _ = x.__dlpack_device__()
-        name = {1: "cpu", 3: "cpu", 2: "cuda", 13: "cuda"}.get(int(kind))      # DLDeviceType of dlpack.h; 3 and 13 are the host's too
+        name = {1: "cpu", 3: "cpu", 2: "cuda", 13: "cuda"}.get(int(kind))      # DLDeviceType of dlpack.h
         if name is None:
-            raise DeviceError(message("from_dlpack", "x", "memory of the CPU or a CUDA device", f"DLPack device type {int(kind)}"))
+            raise DeviceError(message("from_dlpack", "x", "memory of the CPU or CUDA", f"device type {kind}"))
         array = backend.find(name).xp.from_dlpack(x)
     except (AttributeError, BufferError, RuntimeError, TypeError, ValueError) as error:
         if isinstance(error, MinidlError):
@@ -144,7 +147,7 @@ def ones_like(x, dtype=None, device=None, requires_grad=False):
 
 
 def empty_like(x, dtype=None, device=None, requires_grad=False):
-    """Whatever lies in the memory, of the shape of a tensor, and of its dtype and device where none are given."""
+    """Whatever lies in memory, of the shape of a tensor, and of its dtype and device where none are given."""
     return empty(*_like(x, dtype, device), requires_grad)
 
 
@@ -170,7 +173,10 @@ def arange(start, stop=None, step=1, dtype=None, device="cpu", requires_grad=Fal
         DTypeError, DeviceError: there is no such dtype or device.
     """
     start, stop = (0, start) if stop is None else (start, stop)
-    return _new("arange", lambda xp: xp.arange(start, stop, step).astype(_default(dtype, start + stop + step)), device, requires_grad)
+    def make(xp):
+        return xp.arange(start, stop, step).astype(_default(dtype, start + stop + step))
+
+    return _new("arange", make, device, requires_grad)
 
 
 def linspace(start, stop, num, dtype=None, device="cpu", requires_grad=False, endpoint=True):
@@ -190,7 +196,10 @@ def linspace(start, stop, num, dtype=None, device="cpu", requires_grad=False, en
         ArgumentError: num is negative or no integer.
         DTypeError, DeviceError: there is no such dtype or device.
     """
-    return _new("linspace", lambda xp: xp.linspace(start, stop, num, endpoint).astype(_default(dtype)), device, requires_grad)
+    def make(xp):
+        return xp.linspace(start, stop, num, endpoint).astype(_default(dtype))
+
+    return _new("linspace", make, device, requires_grad)
 
 
 def eye(n_rows, n_cols=None, k=0, dtype=None, device="cpu", requires_grad=False):
@@ -213,7 +222,9 @@ def eye(n_rows, n_cols=None, k=0, dtype=None, device="cpu", requires_grad=False)
 
 def _default(dtype, value=0.0):
     """The dtype that is asked for; else the one that suits a Python number."""
-    return default_dtype() if dtype is None and isinstance(value, float) else as_dtype(type(value) if dtype is None else dtype)
+    if dtype is not None:
+        return as_dtype(dtype)
+    return default_dtype() if isinstance(value, float) else as_dtype(type(value))
 
 
 def _like(x, dtype, device):
@@ -227,7 +238,8 @@ def _new(op, make, device, requires_grad=False):
     except MinidlError:
         raise
     except (TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
-        raise ArgumentError(message(op, "arguments", "a shape and numbers that make an array", f'"{error}"')) from error
+        wanted = "a shape and numbers that make an array"
+        raise ArgumentError(message(op, "arguments", wanted, f'"{error}"')) from error
     return Tensor(backend.to_device(array, device), requires_grad)
 
 
@@ -235,7 +247,10 @@ def _new(op, make, device, requires_grad=False):
 
 def rand(shape, dtype=None, device="cpu", requires_grad=False, *, generator=None, key=None):
     """Numbers spread evenly over [0, 1). Arguments, result and errors as in `randn`."""
-    return _drawn("rand", lambda xp, key: random.uniform(xp, key, shape, dtype=_default(dtype)), device, requires_grad, generator, key)
+    def draw(xp, key):
+        return random.uniform(xp, key, shape, dtype=_default(dtype))
+
+    return _drawn("rand", draw, device, generator, key, requires_grad)
 
 
 def randn(shape, dtype=None, device="cpu", requires_grad=False, *, generator=None, key=None):
@@ -255,7 +270,10 @@ def randn(shape, dtype=None, device="cpu", requires_grad=False, *, generator=Non
         ArgumentError: a shape, generator or key that is none.
         DTypeError, DeviceError: there is no such dtype or device.
     """
-    return _drawn("randn", lambda xp, key: random.normal(xp, key, shape, dtype=_default(dtype)), device, requires_grad, generator, key)
+    def draw(xp, key):
+        return random.normal(xp, key, shape, dtype=_default(dtype))
+
+    return _drawn("randn", draw, device, generator, key, requires_grad)
 
 
 def randint(low, high, shape, dtype="int64", device="cpu", *, generator=None, key=None):
@@ -274,7 +292,10 @@ def randint(low, high, shape, dtype="int64", device="cpu", *, generator=None, ke
         ArgumentError: low, high, a shape, generator or key that is not as above.
         DTypeError, DeviceError: it is no integer dtype; there is no such device.
     """
-    return _drawn("randint", lambda xp, key: random.integers(xp, key, shape, low, high, as_dtype(dtype)), device, False, generator, key)
+    def draw(xp, key):
+        return random.integers(xp, key, shape, low, high, as_dtype(dtype))
+
+    return _drawn("randint", draw, device, generator, key)
 
 
 def randperm(n, dtype="int64", device="cpu", *, generator=None, key=None):
@@ -293,7 +314,10 @@ def randperm(n, dtype="int64", device="cpu", *, generator=None, key=None):
         ArgumentError: n is negative or no integer; a generator or key that is none.
         DTypeError, DeviceError: there is no such dtype or device.
     """
-    return _drawn("randperm", lambda xp, key: random.permutation(xp, key, n).astype(as_dtype(dtype)), device, False, generator, key)
+    def draw(xp, key):
+        return random.permutation(xp, key, n).astype(as_dtype(dtype))
+
+    return _drawn("randperm", draw, device, generator, key)
 
 
 def bernoulli(p, shape, dtype="bool", device="cpu", *, generator=None, key=None):
@@ -312,46 +336,47 @@ def bernoulli(p, shape, dtype="bool", device="cpu", *, generator=None, key=None)
         ArgumentError: p is outside [0, 1]; a shape, generator or key that is none.
         DTypeError, DeviceError: there is no such dtype or device.
     """
-    return _drawn("bernoulli", lambda xp, key: random.bernoulli(xp, key, shape, p).astype(as_dtype(dtype)), device, False, generator, key)
+    def draw(xp, key):
+        return random.bernoulli(xp, key, shape, p).astype(as_dtype(dtype))
+
+    return _drawn("bernoulli", draw, device, generator, key)
 
 
-def _drawn(op, draw, device, requires_grad, generator, key):
+def _drawn(op, draw, device, generator, key, requires_grad=False):
     key = key or (generator or random.default()).next_key()
     return _new(op, lambda xp: draw(xp, key), device, requires_grad)
 
 
 # -- copies ---------------------------------------------------------------------------
 
-@fused("x(*):any -> (*)", methods=["to_device"])
-def to_device(x, /, device):
+def to_device(x, device):
     """The values on a device: an explicit transfer. Gradients go back to where x is.
 
     Args:
-        x (*): any dtype.
+        x: a tensor of any shape and dtype.
         device: "cpu", "cuda" or "cuda:<number>".
 
     Returns:
-        (*): x itself if it is there.
+        x's shape; x itself if it is there.
 
     Raises:
         DeviceError: there is no such device.
     """
-    return x if device in (x.device, x.device.partition(":")[0]) else _move(x, device, x.device)
+    here = x.device
+    return x if device in (here, here.partition(":")[0]) else _move(x, device, here)
 
 
-@primitive("x(*):any -> (*)", exact=True)
-def _move(xp, x, /, device, source):                     # (the rule names `source`, so that the tape need not keep x)
+Tensor.to_device = to_device
+
+
+@primitive("x(*):any -> (*)", exact=True, synchronises=True)
+def _move(xp, x, /, device, source):
     return backend.to_device(x, device)
 
 
 @_move.vjp
-def _(g, source):
+def _(g, source):                                        # (no x here: the tape need not keep it)
     return to_device(g, source)
-
-
-@to_device.samples
-def _(make):
-    yield make.normal(2, 3), "cpu"
 
 
 @primitive("x(*) -> (*)", methods=["clone"], exact=True)

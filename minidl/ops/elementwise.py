@@ -1,7 +1,8 @@
-"""Ops that act on each element alone, with NumPy's broadcasting: arithmetic, exp and log, rounding, choices, dtypes.
+"""Ops that act on each element alone, with NumPy's broadcasting: arithmetic, exp and log, rounding, choices,
+dtypes.
 
-At a kink the gradient is one of the possible ones, that of PyTorch: `abs` has 0 at 0, `maximum` and `minimum` halve
-it between equals, `clip` passes it at its bounds.
+At a kink the gradient is one of the possible ones, that of PyTorch: `abs` has 0 at 0, `maximum` and `minimum`
+halve it between equals, `clip` passes it at its bounds.
 """
 import math
 
@@ -11,9 +12,9 @@ from ..dtypes import NUMBERS, as_dtype, default_dtype, is_float
 from ..op import fused, primitive
 from ..tensor import Tensor
 
-__all__ = ["abs", "add", "astype", "ceil", "clip", "divide", "exp", "floor", "floor_divide", "log", "maximum", "minimum", "multiply",
-           "nan_to_num", "negative", "pow", "reciprocal", "remainder", "round", "rsqrt", "sign", "sqrt", "square", "subtract",
-           "tanh", "trunc", "where"]
+__all__ = ["abs", "add", "astype", "ceil", "clip", "divide", "exp", "floor", "floor_divide", "log",
+           "maximum", "minimum", "multiply", "nan_to_num", "negative", "pow", "reciprocal", "remainder",
+           "round", "rsqrt", "sign", "sqrt", "square", "subtract", "tanh", "trunc", "where"]
 
 UNARY = """
 
@@ -34,7 +35,7 @@ BINARY = """
 
 
 def unary(contract="x(*):float -> (*)", methods=(), **declared):
-    """Declare an op of one array: a method of its own name. After its docstring's first line come the sections that all share."""
+    """Declare an op of one array, a method of its own name; its docstring gets sections they all share."""
     sections = UNARY.format("any floating dtype" if ":float" in contract else "any dtype")
 
     def declare(fn):
@@ -137,12 +138,12 @@ def _whole_power(a, n):
 
 @pow.vjp
 def _(g, a, b, out):
-    if type(b) in NUMBERS:
-        return (lambda: g * (a ** (b - 1.0 if b else 0.0) * float(b))), None             # x**0 is flat, at 0 too
+    if type(b) in NUMBERS:                                                # x**0 is flat, at 0 too
+        return (lambda: g * (a ** (b - 1.0 if b else 0.0) * float(b))), None
     if type(a) in NUMBERS:
         return None, (lambda: g * out * (math.log(a) if a > 0 else 0.0 if a == 0 else math.nan))
     return (lambda: g * (b * a ** (b - 1.0).where(b != 0.0, 0.0))), \
-        (lambda: g * out * a.where((a != 0.0) | (b < 0.0), 1.0).log())                   # 0**b is flat in b > 0
+        (lambda: g * out * a.where((a != 0.0) | (b < 0.0), 1.0).log())    # 0**b is flat in b > 0
 
 
 @unary("x(*) -> (*)", methods=["__neg__"])
@@ -335,7 +336,7 @@ def _share(g, lost, tied):
 
 @primitive("x(...) min(...)? max(...)? -> (...)")
 def clip(xp, x, min=None, max=None, /):
-    """Move x to the nearest point of [min, max]. The gradient goes to what the result was taken from, x at a tie.
+    """Move x to the nearest point of [min, max]; the gradient goes to what the result is, at a tie to x.
 
     Args:
         x (...): any dtype.
@@ -349,7 +350,8 @@ def clip(xp, x, min=None, max=None, /):
 
 @clip.vjp
 def _(g, x, out):
-    return (lambda: where(x == out, g, 0.0)), (lambda: where(x < out, g, 0.0)), (lambda: where(x > out, g, 0.0))
+    return (lambda: where(x == out, g, 0.0)), \
+        (lambda: where(x < out, g, 0.0)), (lambda: where(x > out, g, 0.0))
 
 
 def _where(self, condition, other):
@@ -405,12 +407,12 @@ def astype(x, /, dtype):
 
 
 @primitive("x(*):any -> (*)")
-def _cast(xp, x, /, dtype, source):                      # (the rule names `source`, so that the tape need not keep x)
+def _cast(xp, x, /, dtype, source):
     return x.astype(dtype)
 
 
 @_cast.vjp
-def _(g, source):
+def _(g, source):                                        # (no x here: the tape need not keep it)
     return astype(g, source)
 
 
@@ -422,8 +424,8 @@ def _converter(dtype):
     return convert
 
 
-for _name, _dtype in (("half", "float16"), ("float", "float32"), ("double", "float64"), ("bfloat16", "bfloat16"),
-                      ("int", "int32"), ("long", "int64"), ("bool", "bool")):
+for _name, _dtype in (("half", "float16"), ("float", "float32"), ("double", "float64"), ("bool", "bool"),
+                      ("bfloat16", "bfloat16"), ("int", "int32"), ("long", "int64")):
     setattr(Tensor, _name, _converter(_dtype))
 
 

@@ -1,8 +1,9 @@
-"""Questions about each element, with NumPy's broadcasting: comparisons, logic, bits. They have no gradient."""
+"""Questions about each element, with NumPy's broadcasting: comparisons, logic, bits; without gradient."""
 from .elementwise import PAIRS, SHAPES, binary, unary
 
-__all__ = ["bitwise_and", "bitwise_invert", "bitwise_or", "bitwise_xor", "equal", "greater", "greater_equal", "isfinite", "isinf",
-           "isnan", "less", "less_equal", "logical_and", "logical_not", "logical_or", "logical_xor", "not_equal"]
+__all__ = ["bitwise_and", "bitwise_invert", "bitwise_or", "bitwise_xor", "equal", "greater", "greater_equal",
+           "isfinite", "isinf", "isnan", "less", "less_equal", "logical_and", "logical_not", "logical_or",
+           "logical_xor", "not_equal"]
 
 
 # -- comparisons ----------------------------------------------------------------------

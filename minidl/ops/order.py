@@ -22,7 +22,7 @@ def argsort(xp, x, /, axis=-1, descending=False, stable=True):
     kind = "stable" if stable else None
     if not descending:
         return xp.argsort(x, axis=axis, kind=kind)
-    order = xp.argsort(xp.flip(x, axis), axis=axis, kind=kind)           # (turned around twice, equal ones keep their order)
+    order = xp.argsort(xp.flip(x, axis), axis=axis, kind=kind)           # turned around twice: still stable
     return x.shape[axis] - 1 - xp.flip(order, axis)
 
 
@@ -42,7 +42,7 @@ def sort(x, /, axis=-1, descending=False, stable=True):
     return take_along_axis(x, argsort(x, axis, descending, stable), axis)
 
 
-@fused("x(*,D) -> (*,K) (*,K)", methods=["topk"])
+@fused("x(*,D) -> (_) (_)", methods=["topk"])
 def topk(x, /, k, axis=-1, largest=True, sorted=True):
     """The k largest elements along an axis, and where they are.
 
@@ -54,7 +54,7 @@ def topk(x, /, k, axis=-1, largest=True, sorted=True):
         sorted: from the largest on (or the least); False: in any order.
 
     Returns:
-        values (*, K), with gradient; positions (*, K), int64. The axis has length k.
+        values (_), with gradient; positions (_), int64: x's shape, but the axis has length k.
 
     Raises:
         ArgumentError: the axis is shorter than k, or k is negative.
@@ -63,14 +63,14 @@ def topk(x, /, k, axis=-1, largest=True, sorted=True):
     return take_along_axis(x, index, axis), index
 
 
-@primitive("x(*,D) -> (*,K)", exact=True, differentiable=False)
+@primitive("x(*,D) -> (_)", exact=True, differentiable=False)
 def _extremes(xp, x, /, k, axis, largest, sorted):
     n = x.shape[axis]
     if not 0 <= k <= n:
         raise ArgumentError(message("topk", "k", f"from 0 to the axis's length {n}", k))
     x = xp.moveaxis(x, axis, -1)
     cut = n - k if largest else k
-    index = xp.argpartition(x, min(cut, n - 1), axis=-1)                 # (a sort of all would cost ten times as much)
+    index = xp.argpartition(x, min(cut, n - 1), axis=-1)            # (sorting all takes ten times as long)
     index = index[..., cut:] if largest else index[..., :cut]
     if sorted:
         order = xp.argsort(xp.take_along_axis(x, index, -1), axis=-1)
