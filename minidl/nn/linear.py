@@ -51,8 +51,7 @@ class Bilinear(Module):
 
     def forward(self, x1, x2):
         """x1 (*, I), x2 (*, J) -> (*, O)."""
-        y = ops.einsum("...i,oij,...j->...o", x1, self.weight, x2)
-        return y if self.bias is None else y + self.bias
+        return ops.bilinear(x1, x2, self.weight, self.bias)
 
 
 class Identity(Module):
