@@ -113,7 +113,7 @@ def signature(real):
     if not found:
         return None
     scope = {}
-    exec(f"def f({re.sub(r'int (?=[a-z])', '', found[2])}): pass", scope)
+    exec(f"def f({re.sub(r'[A-Za-z_][A-Za-z_0-9]* (?=[a-z])', '', found[2])}): pass", scope)      # (without C types)
     return inspect.signature(scope["f"])
 
 

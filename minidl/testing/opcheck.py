@@ -3,16 +3,30 @@
 A sample is what an op's `@op.samples` generator yields: a tuple of the inputs
 (arrays, None, or for a sequence a list of arrays) and then the parameters in
 order; a last dict holds parameters by name.
+
+There is no list of exceptions: what an op cannot do its declaration says (`differentiable=False`,
+`deterministic=False`, `synchronises=True`, the contract's kinds), and that is checked.
 """
+import re
+import warnings
+from contextlib import contextmanager
+
+import ml_dtypes
 import numpy as np
 
-from .. import autograd
+from .. import autograd, backend, door
 from ..autograd import gradients
 from ..backend import random
-from ..dtypes import HALVES, is_float
+from ..dtypes import HALVES, float32, float64, is_float
+from ..errors import ArgumentError, DTypeError, MinidlError, ShapeError
+from ..guests import flops
 from ..op import Fused, as_tensor
+from ..shapes import _match
 from ..tensor import Tensor
+from . import cupy_double
 
+
+# -- samples -------------------------------------------------------------------------
 
 class Make:
     """Makes sample arrays: float64, seeded, and kept off kinks and poles."""
@@ -51,7 +65,7 @@ class Make:
 
 
 def samples(op):
-    """[(inputs, parameters by name)] of an op."""
+    """[(inputs, parameters by name)] of an op; the arrays are read-only, so that no check can pass with another's leavings."""
     assert op.sampler, f"op {op.name!r} has no samples: add `@{op.name}.samples`"
     found = []
     for sample in op.sampler(Make()):
@@ -59,14 +73,26 @@ def samples(op):
         sample = sample[:-1] if isinstance(sample[-1], dict) else sample
         n = len(op.inputs)
         inputs = (*sample[:n], *[None] * (n - len(sample)))
-        found.append((inputs, {**dict(zip(op.params, sample[n:])), **named}))
+        found.append((mapped(frozen, inputs), {**dict(zip(op.params, sample[n:])), **named}))
     assert found, f"op {op.name!r}: its samples yield nothing"
     return found
 
 
+def frozen(array):
+    """The array, for reading only: who writes to it fails."""
+    array = np.asarray(array).view()
+    array.flags.writeable = False
+    return array
+
+
 def mapped(function, inputs):
     """`function` of every array among the inputs; None stays."""
-    return [i if i is None else [function(a) for a in i] if isinstance(i, list) else function(i) for i in inputs]
+    return [i if i is None else [function(a) for a in i] if isinstance(i, (list, tuple)) else function(i) for i in inputs]
+
+
+def flat(inputs):
+    """The arrays among the inputs."""
+    return [a for i in inputs if i is not None for a in (i if isinstance(i, (list, tuple)) else [i])]
 
 
 def outputs(result):
@@ -74,27 +100,65 @@ def outputs(result):
     return result if isinstance(result, tuple) else (result,)
 
 
-def _leaves(inputs):
-    """Float inputs as leaves, the others as tensors; and the leaves alone."""
-    live = []
+# -- running an op ---------------------------------------------------------------------
 
-    def leaf(a):
-        tensor = Tensor(np.array(a), requires_grad=is_float(np.asarray(a).dtype))
+def leaves(inputs, wanted=lambda i: True):
+    """(tensors, live): floating inputs as leaves, the others as tensors; and the leaves alone. `wanted(i)`: should the i-th be one?"""
+    live, count = [], iter(range(10**6))
+
+    def leaf(array):
+        tensor = Tensor(array, requires_grad=is_float(array.dtype) and wanted(next(count)))
         live.extend([tensor] if tensor.requires_grad else [])
         return tensor
 
     return mapped(leaf, inputs), live
 
 
-def _weights(outs, seed):
+def seeds_for(outs, seed=1):
+    """Random gradients, read-only, of the outputs that can have one; None for the others."""
     rng = np.random.default_rng(seed)
-    return [np.asarray(rng.standard_normal(y.shape)).astype(y.dtype) for y in outs if is_float(y.dtype)]
+    return [frozen(rng.standard_normal(y.shape).astype(y.dtype)) if is_float(y.dtype) else None for y in outs]
 
+
+def pull(outs, seeds, live, **how):
+    """The gradients (arrays; with create_graph tensors; None) of `live` from those of `outs`, by the engine's walk."""
+    roots = [(y.node, as_tensor(s)) for y, s in zip(outs, seeds) if y.node is not None]
+    found = autograd.walk(roots, ends=[t.node for t in live], **how) if roots else {}
+    return [found[t.node.seq][1] if t.node.seq in found else None for t in live]
+
+
+def run(op, inputs, params, arrange=frozen):
+    """(outputs, gradients), all arrays: one call and one walk back, from seeds that `arrange` lays out."""
+    tensors, live = leaves(inputs)
+    outs = outputs(op(*tensors, **params))
+    seeds = [None if s is None else arrange(s) for s in seeds_for(outs)]
+    return [y.data for y in outs], pull(outs, seeds, live)
+
+
+def close(op, what, got, want, rtol, atol=None, floor=0.0):
+    """Equal but for rounding, which is measured against the largest element, or `floor`. A gradient that is None is 0."""
+    got, want = (np.zeros(()) if a is None else np.asarray(a) for a in (got, want))
+    if is_float(want.dtype):
+        got, want = got.astype(float64), want.astype(float64)
+        scale = np.abs(want[np.isfinite(want)]).max(initial=floor)
+        np.testing.assert_allclose(got, want, rtol, scale * (rtol if atol is None else atol), err_msg=f"[{op.name}] {what}")
+    else:
+        np.testing.assert_array_equal(got, want, f"[{op.name}] {what}")
+
+
+@contextmanager
+def quiet():
+    """Nothing is said about 0/0 and overflow."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield
+
+
+# -- gradients -------------------------------------------------------------------------
 
 def _weighted(outs, weights):
     """One scalar from all outputs that can have a gradient."""
-    terms = [(y * v).sum() for y, v in zip([y for y in outs if is_float(y.dtype)], weights)]
-    return sum(terms[1:], terms[0])
+    return sum([(y * w).sum() for y, w in zip(outs, weights) if w is not None and y is not None], Tensor(np.zeros(())))
 
 
 def check_gradient(op, inputs, params, order=1, eps=1e-6, tol=1e-5):
@@ -103,37 +167,29 @@ def check_gradient(op, inputs, params, order=1, eps=1e-6, tol=1e-5):
     One random direction costs two forward passes whatever the size, and misses
     a wrong Jacobian with probability zero.
     """
-    if not op.differentiable:
-        found, live = _leaves(inputs)
-        assert not any(y.requires_grad for y in outputs(op(*found, **params))), f"[{op.name}] says it has no gradient"
+    tensors, live = leaves(inputs)
+    outs = outputs(op(*tensors, **params))
+    if not live or not op.differentiable:
+        assert not any(y.requires_grad for y in outs), f"[{op.name}] expected no gradient, as it says or as no input is floating"
         return
-    tensors, live = _leaves(inputs)
+    assert any(y.requires_grad for y in outs), f"[{op.name}] has no gradient, and does not say differentiable=False"
     rng = np.random.default_rng(7)
-    v = _weights(outputs(op(*tensors, **params)), 1)
-    weights = [np.asarray(rng.standard_normal(t.shape)) for t in live]
-    u = [np.asarray(rng.standard_normal(t.shape)) for t in live]
+    v = seeds_for(outs)
+    w, u = ([np.asarray(rng.standard_normal(t.shape)) for t in live] for _ in range(2))
 
-    def scalar(parts, n):
+    def scalar(parts):
         it = iter(parts)
-        filled = mapped(lambda t: next(it) if t.requires_grad else t, tensors)
-        y = _weighted(outputs(op(*filled, **params)), v)
-        if n == 1:
-            return y
-        assert y.requires_grad, f"[{op.name}] has no gradient, and does not say differentiable=False"
-        gs = gradients(y, parts, create_graph=True)
-        terms = [(g * w).sum() for g, w in zip(gs, weights) if g is not None]
-        return sum(terms[1:], terms[0])
+        y = _weighted(outputs(op(*mapped(lambda t: next(it) if t.requires_grad else t, tensors), **params)), v)
+        return y if order == 1 else _weighted(gradients(y, parts, create_graph=True), w)
 
-    out = scalar(live, order)
-    assert order > 1 or out.requires_grad, f"[{op.name}] has no gradient, and does not say differentiable=False"
+    out = scalar(live)
     found = gradients(out, live) if out.requires_grad else ()           # () : constant, as d2 of a linear op
-    exact = sum(float((g.data * d).sum()) for g, d in zip(found, u) if g is not None)
     for g, t in zip(found, live):
-        assert g is None or g.dtype == t.dtype and g.shape == t.shape, f"[{op.name}] gradient {g.dtype} {g.shape}"
+        assert g is None or g.dtype == t.dtype and g.shape == t.shape, f"[{op.name}] gradient {g.dtype} {g.shape} of {t.dtype} {t.shape}"
+    exact = sum([float((g.data * d).sum()) for g, d in zip(found, u) if g is not None])
 
     def at(step):
-        moved = [Tensor(np.asarray(t.data + step * d), requires_grad=True) for t, d in zip(live, u)]
-        return float(scalar(moved, order).data)
+        return float(scalar([Tensor(np.asarray(t.data + step * d), requires_grad=True) for t, d in zip(live, u)]).data)
 
     numeric = (at(eps) - at(-eps)) / (2 * eps)
     assert abs(exact - numeric) <= tol * (1 + abs(numeric)), \
@@ -142,84 +198,294 @@ def check_gradient(op, inputs, params, order=1, eps=1e-6, tol=1e-5):
 
 def check_second_gradient(op, inputs, params):
     """The same of the gradient."""
-    if op.differentiable:
-        check_gradient(op, inputs, params, order=2, tol=1e-4)
+    check_gradient(op, inputs, params, order=2, tol=1e-4)
+
+
+def check_paths(op, inputs, params, tol=1e-9):
+    """All ways to walk give the same gradients: all inputs wanted, one of several leaves, the only leaf, one output
+    after the other, on the tape (a fused op's definition), and with a guest at the door."""
+    def walked(wanted=lambda i: True, **how):
+        tensors, live = leaves(inputs, wanted)
+        outs = outputs(op(*tensors, **params))
+        return pull(outs, seeds_for(outs), live, **how)
+
+    tensors, live = leaves(inputs)
+    outs = outputs(op(*tensors, **params))
+    seeds = seeds_for(outs)
+    want = pull(outs, seeds, live, keep=True)
+    ways = {f"input {i} of several": (pull(outs, seeds, [t], keep=True), [want[i]]) for i, t in enumerate(live)}
+    ways |= {f"input {i} alone": (walked(lambda j, i=i: i == j), [want[i]]) for i in range(len(live))}
+    parts = [pull([y], [s], live, keep=True) for y, s in zip(outs, seeds) if y.requires_grad]
+    ways["output by output"] = [sum([p for p in column if p is not None]) for column in zip(*parts)], want
+    ways["on the tape"] = [g if g is None else g.data for g in walked(create_graph=True)], want
+    with door.attach(door.Guest()):
+        ways["through the door"] = walked(), want
+    for way, (got, wanted) in ways.items():
+        for a, b in zip(got, wanted):
+            close(op, f"gradient, {way}", a, b, tol)
 
 
 def check_rungs(op, inputs, params, tol=1e-10):
     """A fused op's closed form agrees with its definition, value and gradient."""
     if not isinstance(op, Fused) or op.closed_form is None:
         return
-    tensors, live = _leaves(inputs)
-    fast = outputs(op(*tensors, **params))
-    defined = outputs(op.fn(*tensors, **params))
+    tensors, live = leaves(inputs)
+    fast, defined = outputs(op(*tensors, **params)), outputs(op.fn(*tensors, **params))
     for a, b in zip(fast, defined, strict=True):
-        assert a.dtype == b.dtype and a.shape == b.shape
-        np.testing.assert_allclose(a.data, b.data, rtol=tol, atol=tol)
-    if live and op.differentiable:
-        v = _weights(fast, 2)
-        for a, b in zip(gradients(_weighted(fast, v), live), gradients(_weighted(defined, v), live)):
-            a, b = (np.zeros(()) if t is None else t.data for t in (a, b))
-            np.testing.assert_allclose(a, b, rtol=tol, atol=tol)
+        assert (a.dtype, a.shape, a.requires_grad) == (b.dtype, b.shape, b.requires_grad), f"[{op.name}] closed form {a}, definition {b}"
+        close(op, "closed form", a.data, b.data, tol)
+    seeds = seeds_for(fast)
+    for a, b in zip(pull(fast, seeds, live), pull(defined, seeds, live)):
+        close(op, "closed form's gradient", a, b, tol)
 
 
-def _untaped(op, inputs, params):
-    with autograd.record(False):
-        return outputs(op(*mapped(as_tensor, inputs), **params))
+# -- memory ----------------------------------------------------------------------------
+
+def _strided(a):
+    wide = np.zeros((*a.shape, 2), a.dtype)            # something else lies between the elements
+    wide[..., 0] = a
+    return wide[..., 0]
 
 
-def check_strides(op, inputs, params):
-    """Non-contiguous, reversed and read-only broadcast inputs give what contiguous ones give, and stay as they were."""
-    def strided(a):
-        wide = np.zeros((*a.shape[:-1], 2 * a.shape[-1]), a.dtype) if a.ndim else a
-        if a.ndim:
-            wide[..., ::2] = a
-            wide = wide[..., ::2]
-        return wide
-
-    def reversed_(a):
-        return a[..., ::-1].copy()[..., ::-1] if a.ndim else a
-
-    def fortran(a):
-        return np.asfortranarray(a) if a.ndim else a
-
-    before = mapped(np.copy, inputs)
-    want = _untaped(op, inputs, params)
-    for awkward in (strided, reversed_, fortran):
-        for a, b in zip(_untaped(op, mapped(awkward, inputs), params), want):
-            np.testing.assert_allclose(a.data, b.data, rtol=1e-12, atol=1e-12)
-    for now, then in zip(inputs, before):
-        np.testing.assert_equal(now, then)
+LAYOUTS = {
+    "transposed": lambda a: np.array(a, order="F"),
+    "strided": _strided,
+    "reversed": lambda a: np.flip(np.flip(a).copy()),
+    "repeated": lambda a: np.broadcast_to(a[tuple([slice(0, 1)] * a.ndim)], a.shape) if a.size else a,     # strides of 0
+}
 
 
-def check_dtypes(op, inputs, params):
-    """float32 and half types in: the same out, close to the float64 answer, and so the gradients."""
-    want = _untaped(op, inputs, params)
-    shared = [slot.kind in ("same", "float") for slot in op.contract.inputs]
-    floats = [a for i, s in zip(inputs, shared) if s and i is not None for a in (i if isinstance(i, list) else [i]) if is_float(a.dtype)]
-    if not floats:
+def check_layouts(op, inputs, params, tol=1e-11):
+    """Inputs and gradients in whatever order in memory, and read-only, give what contiguous ones give."""
+    for name, layout in LAYOUTS.items():
+        def awkward(a, layout=layout):
+            return frozen(layout(a))
+
+        def plain(a, layout=layout):
+            return np.array(layout(a), order="C")
+
+        try:
+            want = run(op, mapped(plain, inputs), params, plain)
+        except MinidlError as error:                   # (repeated values may be none that the op takes)
+            want = type(error)
+        try:
+            got = run(op, mapped(awkward, inputs), params, awkward)
+        except MinidlError as error:
+            assert type(error) is want, f"[{op.name}] {name}: {error}"
+            continue
+        assert type(want) is tuple, f"[{op.name}] {name}: runs, but where contiguous it raises {want.__name__}"
+        for what, some, others in zip(("output", "gradient"), got, want):
+            for a, b in zip(some, others):
+                close(op, f"{what}, {name}", a, b, tol, floor=1.0)
+
+
+def check_repeats(op, inputs, params):
+    """Same bits twice, and again from the same graph; what was computed stays as it was."""
+    def bits(arrays):
+        return [None if a is None else (a.dtype, a.shape, a.tobytes()) for a in arrays]
+
+    tensors, live = leaves(inputs)
+    outs = outputs(op(*tensors, **params))
+    seeds = seeds_for(outs)
+    first = bits([y.data for y in outs])
+    gradient = bits(pull(outs, seeds, live, keep=True))
+    assert bits([y.data for y in outs]) == first, f"[{op.name}] backward changed the output"
+    if op.deterministic:
+        assert bits(pull(outs, seeds, live)) == gradient, f"[{op.name}] a second walk gives other gradients"
+        again = run(op, inputs, params)
+        assert [bits(part) for part in again] == [first, gradient], f"[{op.name}] a second call gives other bits"
+
+
+# -- dtypes ----------------------------------------------------------------------------
+
+def _cast(op, inputs, dtype, kinds, which=is_float):
+    """The inputs of these kinds, where their dtype is one of `which`, in another dtype."""
+    return [mapped(lambda a: a.astype(dtype) if which(a.dtype) else a, [i])[0] if slot.kind in kinds else i
+            for i, slot in zip(inputs, op.contract.inputs)]
+
+
+def check_floats(op, inputs, params):
+    """float32 and half types in: the same out, and the float64 answer but for rounding; likewise gradients."""
+    kinds = ("same", "float")
+    shared = flat([i for i, slot in zip(inputs, op.contract.inputs) if slot.kind in kinds])
+    if not any(is_float(a.dtype) for a in shared):
         return
-    for dtype, tol in (("float32", 1e-4), *[(h, 0.06 if h == "float16" else 0.3) for h in sorted(HALVES, key=str)]):
-        cast = [mapped(lambda a: a.astype(dtype) if is_float(a.dtype) else a, [i])[0] if s else i for i, s in zip(inputs, shared)]
-        got = _untaped(op, cast, params)
-        exact = want if dtype == "float32" else _untaped(op, mapped(
-            lambda a: a.astype("float64") if is_float(a.dtype) else a, cast), params)
-        for a, b in zip(got, exact):
-            if is_float(b.dtype):
-                assert a.dtype == dtype, f"[{op.name}] {dtype} in, {a.dtype} out"
-                scale = np.abs(b.data[np.isfinite(b.data)]).max(initial=1.0)
-                np.testing.assert_allclose(a.data.astype("float64"), b.data, rtol=tol, atol=tol * scale)
-        tensors, live = _leaves(cast)
+    for dtype in (float64, float32, *sorted(HALVES, key=str)):
+        with np.errstate(over="ignore"):
+            given = _cast(op, inputs, dtype, kinds)
+        got = run(op, given, params)
+        want = run(op, _cast(op, given, float64, kinds), params, lambda s: s.astype(dtype).astype(float64))     # noqa: B023
+        eps = float(ml_dtypes.finfo(dtype).eps) if dtype in HALVES else 0.0
+        for what, tol, some, others in zip(("output", "gradient"), (eps + 1e-5, 4 * eps + 1e-4), got, want):
+            for a, b in zip(some, others):
+                if b is not None and is_float(b.dtype):
+                    assert a.dtype == dtype, f"[{op.name}] {dtype} in, {what} {a.dtype}"
+                    with np.errstate(over="ignore"):
+                        b = b.astype(dtype)
+                    close(op, f"{what} in {dtype}", a, b, tol, 1e-4 if what == "gradient" else 1e-5)
+
+
+def check_integers(op, inputs, params):
+    """Integers and bools where floats stood: they stay what they are, or are refused; indices may be of any width."""
+    slots = op.contract.inputs
+    given = [slot.kind for i, slot in zip(inputs, slots) if i is not None]
+    for dtype in ("int64", "int32", "uint8", "bool"):
+        if "same" in given or "float" in given:
+            try:
+                with quiet():
+                    whole = mapped(lambda a: 1 + np.abs(4 * a) if is_float(a.dtype) else a, inputs)
+                    whole = _cast(op, whole, dtype, ("same", "float"), lambda d: True)
+                    outs = outputs(op(*mapped(as_tensor, whole), **params))
+            except (DTypeError, ArgumentError) as error:           # (NumPy refuses to subtract bools)
+                assert re.match(r"\[[a-z]", str(error)), f"[{op.name}] names a private op: {error}"
+            else:
+                assert "float" not in given, f"[{op.name}] takes {dtype} where the contract says float"
+                assert all(y.dtype != float64 for y in outs), f"[{op.name}] {dtype} in, float64 out"
+        if "int" in given and dtype in ("int32", "uint8") and \
+                all(a.min(initial=0) >= 0 for i, s in zip(inputs, slots) if s.kind == "int" for a in flat([i])):
+            narrow = _cast(op, inputs, dtype, ("int",), lambda d: True)
+            for a, b in zip(run(op, narrow, params)[0], run(op, inputs, params)[0]):
+                close(op, f"indices in {dtype}", a, b, 0)
+
+
+# -- shapes ----------------------------------------------------------------------------
+
+def splits(op, inputs):
+    """(env, [(lead, tail)]): the sizes of the contract's symbols, and what it says of each input's axes.
+
+    For calls that the contract refuses and the op takes otherwise: (None, any axes).
+    """
+    shapes = {n: [a.shape for a in i] if isinstance(i, (list, tuple)) else i.shape for n, i in zip(op.inputs, inputs) if i is not None}
+    try:
+        return op.contract.bind(op.name, shapes), [slot.split() for slot in op.contract.inputs]
+    except ShapeError:
+        assert op.fallback, f"[{op.name}] takes {shapes}, which its contract {op.contract_text!r} refuses"
+        return None, [("_", ())] * len(inputs)
+
+
+def check_fits(op, inputs, params, outs=None):
+    """What comes out has the shape that the contract says."""
+    env, _ = splits(op, inputs)
+    outs = outputs(op(*mapped(as_tensor, inputs), **params)) if outs is None else outs
+    promised = op.contract.outputs
+    assert len(outs) == len(promised) or op.contract.several and len(outs) >= len(promised) - 1, \
+        f"[{op.name}] {len(outs)} outputs, {len(promised)} in the contract"
+    for y, slot in zip(outs, promised if env is not None else ()):
+        lead, tail = slot.split()
+        try:
+            _match(op.name, slot, y.shape, env, dict.fromkeys(env, "the inputs"))
+        except ShapeError as error:
+            raise AssertionError(f"[{op.name}] its contract {op.contract_text!r} promises another output: {error}") from None
+        if lead == "...":
+            assert y.shape[:y.ndim - len(tail)] == env["..."], f"[{op.name}] output {y.shape}, leading axes broadcast to {env['...']}"
+
+
+def axes_of(op, inputs):
+    """{what binds them together: [(input, axis)]}: the axes of the inputs by the contract's symbols and leading axes."""
+    groups: dict = {}
+    for n, ((lead, tail), value) in enumerate(zip(splits(op, inputs)[1], inputs)):
+        array = max(flat([value]), key=np.ndim, default=np.zeros(()))
+        extra = array.ndim - len(tail)
+        for axis in range(array.ndim):
+            if axis >= extra:
+                key = tail[axis - extra].lstrip("0123456789")
+            else:
+                key = (lead, {"*": axis, "...": axis - extra}.get(lead, (n, axis)))
+            if key and not (lead == "..." and axis < extra and array.shape[axis] == 1):
+                groups.setdefault(key, []).append((n, axis))
+    return groups
+
+
+def _without(inputs, places):
+    """The inputs with nothing left along some axes."""
+    inputs = list(inputs)
+    for n, axis in places:
+        inputs[n], = mapped(lambda a: a[(slice(None),) * axis + (slice(0, 0),)] if a.ndim > axis else a, [inputs[n]])
+    return inputs
+
+
+def _without_leads(op, inputs):
+    """The inputs without their leading axes."""
+    def core(tail, a):
+        extra = a.ndim - len(tail)
+        return a[(0,) * extra] if 0 not in a.shape[:extra] else np.zeros(a.shape[extra:], a.dtype)
+    return [mapped(lambda a: core(tail, a), [value])[0] for (lead, tail), value in zip(splits(op, inputs)[1], inputs)]  # noqa: B023
+
+
+def check_empties(op, inputs, params):
+    """Each axis empty in turn, and no leading axes at all: it runs and gives the right shapes, or says why not."""
+    variants = {str(key): _without(inputs, places) for key, places in axes_of(op, inputs).items()}
+    for given in [*variants.values(), _without_leads(op, inputs)]:
+        given = mapped(frozen, given)
+        tensors, live = leaves(given)
+        with quiet():
+            try:
+                outs = outputs(op(*tensors, **params))
+            except MinidlError:
+                continue
+            check_fits(op, given, params, outs)
+            for g, t in zip(pull(outs, seeds_for(outs), live), live):
+                assert g is None or (g.shape, g.dtype) == (t.shape, t.dtype), f"[{op.name}] gradient {g.shape} of {t.shape}"
+
+
+# -- elsewhere ---------------------------------------------------------------------------
+
+def moved(value):
+    """Inputs or parameters with their arrays on the device."""
+    if isinstance(value, Tensor):
+        return Tensor(moved(value.data))
+    if isinstance(value, (tuple, list)):
+        return type(value)([moved(v) for v in value])
+    return backend.to_device(value, "cuda") if isinstance(value, np.ndarray) else value
+
+
+def check_device(op, inputs, params, tol=1e-12):
+    """On the CuPy double: what NumPy gives, with no transfer in forward, backward and its backward but those declared."""
+    def everything(inputs, params):
+        tensors, live = leaves(inputs)
         outs = outputs(op(*tensors, **params))
-        if op.differentiable and any(y.requires_grad for y in outs):
-            for g in gradients(_weighted(outs, _weights(outs, 1)), live):
-                assert g is None or g.dtype == dtype, f"[{op.name}] {dtype} in, gradient {g.dtype}"
+        seeds = [s if s is None else moved(s) if outs[0].device != "cpu" else s for s in seeds_for(outs)]
+        with cupy_double.counting() as count:
+            outs = outputs(op(*tensors, **params))
+            first = pull(outs, seeds, live, keep=True)
+            taped = [g for g in pull(outs, seeds, live, create_graph=True)]
+            again = [(g, g) for g in taped if g is not None and g.requires_grad]
+            second = pull([g for g, _ in again], [g.data for g, _ in again], live)
+        return [y.data for y in outs], first, second, count
+
+    halves = _cast(op, inputs, "float16", ("same", "float"))
+    for given, tol in ((inputs, tol), (halves, 4e-3)):
+        with np.errstate(over="ignore"):
+            want = everything(given, params)
+        with cupy_double.installed(), np.errstate(over="ignore"):
+            got = everything(mapped(moved, given), {n: moved(v) for n, v in params.items()})
+            count = got[-1]
+            waits = op.synchronises(**{**op.params, **params}) if callable(op.synchronises) else op.synchronises
+            assert bool(count.total) == bool(waits), f"[{op.name}] synchronises={waits}, but there are {count}"
+            for what, some, others in zip(("output", "gradient", "second gradient"), got, want):
+                for a, b in zip(some, others):
+                    assert a is None or backend.device(a) == "cuda:0", f"[{op.name}] {what} is on the host"
+                    assert a is None or a.dtype == b.dtype, f"[{op.name}] {what}: {a.dtype}, on NumPy {b.dtype}"
+                    close(op, f"{what} on the device", a if a is None else backend.to_host(a), b, tol)
+
+
+def check_cost(op, inputs, params):
+    """What an op says of its FLOPs is a number, and not negative."""
+    cost = flops(op, mapped(as_tensor, inputs), params)
+    assert cost >= 0, f"[{op.name}] cost: {cost} FLOPs"
 
 
 CHECKS = {
     "gradient": check_gradient,
     "second_gradient": check_second_gradient,
+    "paths": check_paths,
     "rungs": check_rungs,
-    "strides": check_strides,
-    "dtypes": check_dtypes,
+    "layouts": check_layouts,
+    "repeats": check_repeats,
+    "floats": check_floats,
+    "integers": check_integers,
+    "fits": check_fits,
+    "empties": check_empties,
+    "device": check_device,
+    "cost": check_cost,
 }
