@@ -369,7 +369,7 @@ def explain(op, error, tensors, params):
         if not isinstance(value, tuple if slot.many else Tensor):
             wanted = f"a sequence of arrays {slot}" if slot.many else f"an array {slot}"
             raise ShapeError(message(op.name, slot.name, wanted, _said(value))) from None
-    op.contract.bind(op.name, {n: [a.shape for a in t] if isinstance(t, tuple) else np.shape(_data(t))
+    op.contract.bind(op.name, {n: [a.shape for a in t] if isinstance(t, tuple) else getattr(_data(t), "shape", ())
                                for n, t in named.items() if t is not None})
     backend.settle(op, *[_data(t) for t in tensors])
     calls = ", ".join([f"{n} {_said(t)}" for n, t in named.items()] + [f"{n}={v!r:.60}" for n, v in params.items()])
