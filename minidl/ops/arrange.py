@@ -24,7 +24,8 @@ def concat(xp, xs, /, axis=0):
         (_): as long along the axis as all of xs together.
 
     Raises:
-        ArgumentError: there are none, their shapes differ elsewhere, or there is no such axis.
+        ArgumentError: their shapes differ elsewhere, or there is no such axis.
+        ShapeError: there are none.
 
     Source: Python array API standard 2024.12, `concat`.
     """
@@ -58,8 +59,8 @@ def stack(xp, xs, /, axis=0):
         (*) with one more axis, as long as the sequence.
 
     Raises:
-        ArgumentError: there are none, or no such axis.
-        ShapeError: their shapes differ.
+        ArgumentError: no such axis.
+        ShapeError: their shapes differ, or there are none.
 
     Source: Python array API standard 2024.12, `stack`.
     """

@@ -152,7 +152,7 @@ def demand_range(op, index, shape, axis):
     """Demand that indices fit into an axis."""
     n, index = shape[axis], index.astype("int64", copy=False)
     backend.demand(((index >= -n) & (index < n)).all(), lambda: ArgumentError(message(
-        op, "index", f"integers in [{-n}, {n}): axis {axis} of {shape}", f"{index.min()} to {index.max()}")))
+        op, "index", f"integers in [{-n}, {n}): axis {axis} of {shape}", f"{int(index.min())} to {int(index.max())}")))
 
 
 # -- along an axis -------------------------------------------------------------------

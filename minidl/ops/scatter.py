@@ -215,7 +215,7 @@ def one_hot(xp, labels, /, num_classes, dtype=None):
     Source: PyTorch, `torch.nn.functional.one_hot`, whose result is int64.
     """
     backend.demand(((labels >= 0) & (labels < num_classes)).all(), lambda: ArgumentError(message(
-        "one_hot", "labels", f"integers from 0 to {num_classes - 1}", f"{labels.min()} to {labels.max()}")))
+        "one_hot", "labels", f"integers from 0 to {num_classes - 1}", f"{int(labels.min())} to {int(labels.max())}")))
     return (labels[..., None] == xp.arange(num_classes)).astype(as_dtype(dtype or default_dtype(), "one_hot"))
 
 
