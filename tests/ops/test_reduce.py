@@ -125,6 +125,12 @@ def test_logsumexp_of_infinities():
     assert gradients(y.sum(), [x])[0].tolist() == [[0, 0], [0, 1]]
 
 
+def test_axes_may_be_numpy_integers():
+    x = leaf(np.ones((2, 3)))
+    for name in ("mean", "max", "var", "prod", "logsumexp"):
+        assert gradients(getattr(ops, name)(x, np.int64(1)).sum(), [x])[0].shape == (2, 3)
+
+
 def test_sum_to_is_the_transpose_of_broadcasting():
     for shape in ((), (1,), (3, 1), (4,), (1, 3, 4), (2, 3, 4)):
         x, y = RNG.standard_normal((2, 3, 4)), RNG.standard_normal(shape)
