@@ -13,7 +13,7 @@ def default_collate(items):
     """Join items that are built alike into a batch.
 
     Args:
-        items: a list of N > 0: arrays or Tensors, numbers, tuples, lists or dicts of such, or anything else.
+        items: a list of N: arrays or Tensors, numbers, tuples, lists or dicts of such, or anything else.
 
     Returns:
         of arrays and Tensors (...), an array (N, ...) on the host; of numbers, an array (N), floats in the
@@ -22,8 +22,10 @@ def default_collate(items):
 
     Raises:
         ShapeError, DTypeError: arrays of unlike shapes or dtypes meet.
-        ArgumentError: tuples or lists of unlike lengths, or dicts of unlike keys.
+        ArgumentError: tuples or lists of unlike lengths, or dicts of unlike keys; no items.
     """
+    if not items:
+        raise ArgumentError(message("default_collate", "items", "at least one item", "an empty batch"))
     first = items[0]
     if isinstance(first, Tensor) or backend.is_array(first) or isinstance(first, np.generic):
         return _stack([to_array(item) for item in items])

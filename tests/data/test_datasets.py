@@ -150,7 +150,8 @@ def test_nests_keep_their_form():
 
 @pytest.mark.parametrize("items, error", [
     ([np.zeros(2), np.zeros(3)], ShapeError), ([np.zeros(2), np.zeros(2, "f4")], DTypeError),
-    ([(1, 2), (1,)], ArgumentError), ([{"a": 1}, {"b": 1}], ArgumentError), ([1, "a"], DTypeError)])
+    ([], ArgumentError), ([(1, 2), (1,)], ArgumentError), ([{"a": 1}, {"b": 1}], ArgumentError),
+    ([1, "a"], DTypeError)])
 def test_items_that_are_unlike(items, error):
     with pytest.raises(error, match=r"^\[\w+\] \w+: expected"):
         default_collate(items)

@@ -1,12 +1,10 @@
 """The loader: the same batches, to the bit, at any number of workers, from any point of any epoch."""
-import gc
-import os
 import resource
 from itertools import islice
 
 import numpy as np
 import pytest
-from loader_cases import Numbers, Pids, Squares, default_dtype_of_batch, jitter, strings
+from loader_cases import Numbers, Pids, Squares, default_dtype_of_batch, holdings, jitter, strings
 
 from minidl.backend import random
 from minidl.data import ArrayDataset, BatchSampler, DataLoader, WeightedRandomSampler
@@ -53,7 +51,7 @@ def test_an_epoch_by_hand():
     {"prefetch_factor": 1}, {"persistent_workers": True}, {"collate_fn": strings},
     {"shuffle": False, "sampler": [3, 1, 2, 1]},
     {"shuffle": False, "sampler": WeightedRandomSampler(np.arange(23), 50, seed=1)},
-    {"batch_size": 1, "shuffle": False, "batch_sampler": [[1, 2], [0], [5, 6, 7]]}], ids=repr)
+    {"batch_size": 1, "shuffle": False, "batch_sampler": [[1, 2], [0], [5, 6, 7]]}])
 def test_any_number_of_workers_gives_the_same_bits(arguments):
     expected = epochs(augmented(**arguments), 2)
     assert expected[0] and all(epochs(augmented(**arguments, num_workers=n), 2) == expected for n in (1, 3))
@@ -85,11 +83,6 @@ def test_two_iterations_beside_each_other():
     assert [(a.item(), b.item()) for a, b in zip(loader, loader)] == [(i, i) for i in range(20)]
 
 
-def test_a_batch_of_no_items_is_an_error_like_any_other():
-    with pytest.raises(IndexError):
-        list(DataLoader(Numbers(3), batch_sampler=[[]]))
-
-
 def test_persistent_workers_stay_for_the_next_epoch():
     loader = DataLoader(Pids(20), num_workers=2, persistent_workers=True)
     first, second = ({batch.item() for batch in loader} for _ in range(2))
@@ -102,8 +95,8 @@ def test_an_epoch_holds_no_descriptors_and_its_batches_are_the_consumers():
     """More batches than there are descriptors are kept, and written to."""
     loader, (soft, hard) = DataLoader(Squares(200), num_workers=2), resource.getrlimit(resource.RLIMIT_NOFILE)
     epochs(loader)                                     # (the server of the workers is there from now on)
-    before = os.listdir("/proc/self/fd"), os.listdir("/dev/shm")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(before[0]) + 40, hard))
+    before = holdings()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (before[0] + 40, hard))
     try:
         batches = list(loader)
     finally:
@@ -111,8 +104,7 @@ def test_an_epoch_holds_no_descriptors_and_its_batches_are_the_consumers():
     for _, images, _ in batches:
         images += 1
     assert len(batches) == 200 and (np.concatenate([b[1] for b in batches]) == Squares(200).images + 1).all()
-    gc.collect()
-    assert (os.listdir("/proc/self/fd"), os.listdir("/dev/shm")) == before
+    assert holdings() == before
 
 
 def test_a_worker_writes_to_its_own_copy_of_the_dataset():
@@ -146,7 +138,7 @@ def test_large_and_empty_batches():
 @pytest.mark.parametrize("arguments", [
     {"batch_size": 0}, {"batch_size": 2.0}, {"num_workers": -1}, {"prefetch_factor": 0}, {"timeout": -1},
     {"sampler": [0], "shuffle": True}, {"batch_sampler": [[0]], "batch_size": 2},
-    {"batch_sampler": BatchSampler([0], 1), "drop_last": True}], ids=str)
+    {"batch_sampler": BatchSampler([0], 1), "drop_last": True}])
 def test_arguments_out_of_range(arguments):
     with pytest.raises(ArgumentError, match=r"^\[(DataLoader|BatchSampler)\] \w+: expected"):
         DataLoader(Numbers(4), **arguments)
