@@ -151,12 +151,11 @@ def _kept(a, b, others, output):
 
 
 def _cheapest(left, output, sizes):
-    """The pair whose product frees the most memory; the one of fewer operations where equal."""
+    """The pair whose product takes the fewest operations, and of those the one with the smallest result."""
     def key(pair):
         a, b = left[pair[0]], left[pair[1]]
         others = [labels for k, labels in enumerate(left) if k not in pair]
-        size = [prod([sizes[x] for x in labels]) for labels in (_kept(a, b, others, output), a, b)]
-        return size[0] - size[1] - size[2], prod([sizes[x] for x in {*a, *b}])
+        return [prod([sizes[x] for x in labels]) for labels in ({*a, *b}, _kept(a, b, others, output))]
 
     return min([(i, j) for j in range(len(left)) for i in range(j)], key=key)
 

@@ -71,8 +71,8 @@ def test_grids_and_broadcasting():
 
 def test_views_are_views():
     x = Tensor(X)
-    for view in (x.reshape(6, 4), x.permute(2, 0, 1), x.mT, x[1:, ::-1], x.unsqueeze(0), x.flatten(), x.expand(2, 2, 3, 4),
-                 *x.split((1, 2), 1), *x.unstack(2), ops.windows(x, (2, 2)), x.diagonal(), x.flip(0)):
+    for view in (x.reshape(6, 4), x.permute(2, 0, 1), x.mT, x[1:, ::-1], x.unsqueeze(0), x.flatten(), x.flip(0),
+                 x.expand(2, 2, 3, 4), *x.split((1, 2), 1), *x.unstack(2), ops.windows(x, (2, 2)), x.diagonal()):
         assert np.shares_memory(view.data, x.data)
 
 
@@ -143,8 +143,8 @@ def test_the_gradient_of_pad_is_its_transpose(mode):
 @given(st.data())
 def test_windows_as_loops(data):
     axes = data.draw(st.integers(1, 3))
-    kernel, stride, dilation = (tuple(data.draw(st.lists(st.integers(1, 3), min_size=axes, max_size=axes))) for _ in range(3))
-    extra = data.draw(st.lists(st.integers(0, 3), min_size=axes, max_size=axes))
+    kernel, stride, dilation, extra = [
+        data.draw(st.tuples(*[st.integers(low, 3)] * axes)) for low in (1, 1, 1, 0)]
     size = [(r - 1) * d + 1 + e for r, d, e in zip(kernel, dilation, extra)]
     x = RNG.standard_normal((2, *size))
     got = ops.windows(x, kernel, stride, dilation)
@@ -167,21 +167,28 @@ def test_windows_as_loops(data):
     (lambda x: x.squeeze(0), ArgumentError, r"\[squeeze\]"),
     (lambda x: x.flatten(2, 1), ArgumentError, r"\[flatten\] end: expected an axis from start=2 on, got 1"),
     (lambda x: x.T, ShapeError, r"\[T\] self: expected a matrix, got \(2, 3, 4\). Use x.mT"),
-    (lambda x: x.split((1, 1), 1), ShapeError, r"\[split\] sizes: expected lengths adding up to 3, axis 1 of x, got \(1, 1\)"),
+    (lambda x: x.split((1, 1), 1), ShapeError,
+     r"\[split\] sizes: expected lengths adding up to 3, axis 1 of x, got \(1, 1\)"),
     (lambda x: x.split((4, -1), 1), ShapeError, r"\[split\] sizes"),
     (lambda x: x.split(0), ArgumentError, r"\[split\] sizes: expected positive lengths, got 0"),
     (lambda x: x.chunk(0), ArgumentError, r"\[chunk\] chunks: expected a positive number, got 0"),
     (lambda x: ops.concat([x, x[:, :2]]), ArgumentError, r"\[concat\] .*\(2, 3, 4\).*\(2, 2, 4\)"),
     (lambda x: ops.concat([]), ShapeError, r"\[concat\] xs: expected a sequence of arrays"),
     (lambda x: ops.stack([x, x[:1]]), ShapeError, r"\[stack\] xs: expected leading axes \(2, 3, 4\)"),
-    (lambda x: x.pad((1, 1)), ArgumentError, r"\[pad\] widths: expected pairs .* Write \(\(1, 1\), \(2, 2\)\)"),
-    (lambda x: x.pad(((1, 1),), "mirror"), ArgumentError, r"\[pad\] mode: expected one of constant, reflect.*got 'mirror'"),
-    (lambda x: x[:, :, :0].pad(((1, 1),), "edge"), ShapeError, r"\[pad\] x: expected 1 or more elements to replicate, axis 2"),
-    (lambda x: ops.windows(x, (4, 2)), ShapeError, r"\[windows\] kernel: expected a window that fits into \(3, 4\), got \(4, 2\)"),
+    (lambda x: x.pad((1, 1)), ArgumentError,
+     r"\[pad\] widths: expected pairs .* Write \(\(1, 1\), \(2, 2\)\)"),
+    (lambda x: x.pad(((1, 1),), "mirror"), ArgumentError,
+     r"\[pad\] mode: expected one of constant, reflect.*got 'mirror'"),
+    (lambda x: x[:, :, :0].pad(((1, 1),), "edge"), ShapeError,
+     r"\[pad\] x: expected 1 or more elements to replicate, axis 2"),
+    (lambda x: ops.windows(x, (4, 2)), ShapeError,
+     r"\[windows\] kernel: expected a window that fits into \(3, 4\), got \(4, 2\)"),
     (lambda x: ops.windows(x, (2,), 0), ArgumentError, r"\[windows\] stride: expected a positive number"),
     (lambda x: ops.fold_windows(x, (4,)), ShapeError, r"\[fold_windows\]"),
-    (lambda x: ops.meshgrid(x[0, 0], x[0]), ShapeError, r"\[meshgrid\] xs: expected tensors of one axis, got \(3, 4\)"),
-    (lambda x: ops.meshgrid(x[0, 0], indexing="yx"), ArgumentError, r'\[meshgrid\] indexing: expected "xy" or "ij", got'),
+    (lambda x: ops.meshgrid(x[0, 0], x[0]), ShapeError,
+     r"\[meshgrid\] xs: expected tensors of one axis, got \(3, 4\)"),
+    (lambda x: ops.meshgrid(x[0, 0], indexing="yx"), ArgumentError,
+     r'\[meshgrid\] indexing: expected "xy" or "ij", got'),
 ])
 def test_refusals(call, error, words):
     with pytest.raises(error, match=words):
