@@ -8,10 +8,6 @@ from .init import constant
 from .module import Module
 from .parameter import Parameter
 
-__all__ = ["ReLU", "ReLU6", "LeakyReLU", "PReLU", "ELU", "CELU", "SELU", "GELU", "SiLU", "Mish", "Hardswish",
-           "Hardsigmoid", "Hardtanh", "Sigmoid", "LogSigmoid", "Softplus", "Softsign", "Tanh",
-           "GLU", "Softmax", "LogSoftmax"]
-
 
 class ReLU(Module):
     """max(x, 0)."""
@@ -57,12 +53,14 @@ class PReLU(Module):
     """
 
     def __init__(self, num_parameters=1, init=0.25):
-        self.num_parameters = num_parameters
         self.weight = Parameter(constant(init), num_parameters)
 
     def forward(self, x):
         """x (N, C, *) -> (N, C, *)."""
         return ops.prelu(x, self.weight)
+
+    def extra_repr(self):
+        return f"num_parameters={self.weight.size}"    # (an attribute of this name would hide the method)
 
 
 class ELU(Module):
@@ -205,6 +203,14 @@ class Tanh(Module):
     def forward(self, x):
         """x (*) -> (*)."""
         return ops.tanh(x)
+
+
+class Tanhshrink(Module):
+    """x - tanh(x)."""
+
+    def forward(self, x):
+        """x (*) -> (*)."""
+        return ops.tanhshrink(x)
 
 
 class GLU(Module):

@@ -1,4 +1,6 @@
 """Multi-head attention."""
+import math
+
 from .. import ops
 from ..backend import random
 from ..errors import ArgumentError, ShapeError, message
@@ -6,6 +8,8 @@ from . import init
 from .linear import Linear
 from .module import Module
 from .parameter import Parameter
+
+LOWEST = -6e4              # near the least float16: takes no part in a softmax, yet rows of it alone are no NaN
 
 
 class MultiheadAttention(Module):
@@ -69,12 +73,18 @@ class MultiheadAttention(Module):
             if x.ndim != 3:
                 raise ShapeError(message("MultiheadAttention", name, "3 axes", x.shape))
         q, k, v = map(self._heads, self._projected(query, key, value))             # (N, h, L or S, E / h)
-        mask = self._mask(q, k, key_padding_mask, attn_mask)
+        bias, mask = self._masks(q, key_padding_mask, attn_mask)
         dropout = self.dropout if self.training else 0.0
         drawn = random.default().next_key() if dropout else None
-        y = ops.scaled_dot_product_attention(q, k, v, mask, dropout_p=dropout, is_causal=is_causal, key=drawn)
+        weights = None
+        if need_weights:
+            weights = self._weights(q, k, bias, mask, is_causal)
+            y = (ops.dropout(weights, dropout, drawn) if dropout else weights) @ v
+            weights = weights.mean(1) if average_attn_weights else weights
+        else:
+            y = ops.attention(q, k, v, bias, mask, is_causal=is_causal, dropout_p=dropout, dropout_key=drawn)
         y = y.permute_dims((0, 2, 1, 3) if self.batch_first else (2, 0, 1, 3))
-        return self.out_proj(y.reshape((*y.shape[:2], self.embed_dim))), None
+        return self.out_proj(y.reshape((*y.shape[:2], self.embed_dim))), weights
 
     def _projected(self, query, key, value):
         if query is key is value and self.in_proj_weight is not None:              # one product instead of three
@@ -87,5 +97,34 @@ class MultiheadAttention(Module):
         return [ops.linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases)]
 
     def _heads(self, x):
-        x = x.reshape((*x.shape[:2], self.num_heads, -1))
+        x = x.reshape((*x.shape[:2], self.num_heads, self.embed_dim // self.num_heads))
         return x.permute_dims((0, 2, 1, 3) if self.batch_first else (1, 2, 0, 3))
+
+    def _masks(self, q, key_padding_mask, attn_mask):
+        """Both masks as the bias (added) and the mask (True: visible) of `ops.attention`, or None."""
+        n, h, length, _ = q.shape
+        bias = mask = None
+        if key_padding_mask is not None:
+            key_padding_mask = key_padding_mask.reshape((n, 1, 1, -1))
+        if attn_mask is not None and attn_mask.ndim == 3:
+            attn_mask = attn_mask.reshape((n, h, length, -1))
+        for given in (key_padding_mask, attn_mask):
+            if given is not None and given.dtype == "bool":
+                seen = ops.logical_not(given)
+                mask = seen if mask is None else mask & seen
+            elif given is not None:
+                bias = given if bias is None else bias + given
+        return bias, mask
+
+    def _weights(self, q, k, bias, mask, is_causal):
+        """The weights (N, h, L, S) that `ops.attention` multiplies values by; zeros for queries that see no key."""
+        scores = q @ k.mT * q.shape[-1] ** -0.5
+        if is_causal:
+            before = ops.tril(ops.ones(scores.shape[-2:], dtype="bool", device=q.device))
+            mask = before if mask is None else mask & before
+        if bias is not None:
+            scores, seen = scores + bias, bias > -math.inf
+            mask = seen if mask is None else mask & seen
+        if mask is None:
+            return ops.softmax(scores)
+        return ops.where(mask, ops.softmax(ops.where(mask, scores, LOWEST)), 0.0)

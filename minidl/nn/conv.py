@@ -51,7 +51,8 @@ class _Conv(_Layer):
             raise ArgumentError(message(type(self).__name__, "padding_mode", expected, repr(padding_mode)))
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
         if padding == "same" and set(self.stride) != {1}:
-            raise ArgumentError(message(type(self).__name__, "padding", '"same" with stride 1 only', f"stride {stride}"))
+            expected = '"same" with stride 1 only'
+            raise ArgumentError(message(type(self).__name__, "padding", expected, f"stride {stride}"))
         self.padding_mode = padding_mode
 
     def _channels(self):
@@ -95,7 +96,7 @@ class Conv1d(_Conv):
 
 
 class Conv2d(_Conv):
-    """Cross-correlate images (N, C, H, W) with filters. Arguments, in pixels, as of Conv1d, each one or (rows, columns).
+    """Cross-correlate images (N, C, H, W) with filters. Arguments as of Conv1d, each one or (rows, columns).
 
     Parameters: weight (O, C / groups, R, S), bias (O): uniform in +-1/sqrt(C R S / groups).
 
@@ -119,8 +120,8 @@ class Conv3d(_Conv):
 
 
 class _ConvTranspose(_Layer):
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1, bias=True,
-                 dilation=1):
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1,
+                 bias=True, dilation=1):
         self.output_padding = per_axis(self, "output_padding", output_padding, self.axes)
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
 

@@ -6,7 +6,6 @@ from . import init
 from .module import Module
 from .parameter import Buffer, Parameter
 
-
 # -- over the batch, with running statistics ------------------------------------------------
 
 class _Tracked(Module):

@@ -25,8 +25,8 @@ class _Recurrent(Module):
 
     gates = 1
 
-    def __init__(self, input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0, bidirectional=False,
-                 proj_size=0):
+    def __init__(self, input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0,
+                 bidirectional=False, proj_size=0):
         if not 0 <= proj_size < hidden_size:
             raise ArgumentError(message(type(self).__name__, "proj_size", f"0 to {hidden_size - 1}", proj_size))
         if not 0 <= dropout <= 1:
@@ -77,7 +77,8 @@ class _Recurrent(Module):
             parts = self._parts(hx)
         for part, shape in zip(parts, shapes):
             if part.shape != shape:
-                raise ShapeError(message(type(self).__name__, "hx", f"{shape}, layers and directions first", part.shape))
+                expected = f"{shape}, layers and directions first"
+                raise ShapeError(message(type(self).__name__, "hx", expected, part.shape))
         return list(zip(*map(ops.unstack, parts)))
 
     def forward(self, x, hx=None, lengths=None):
@@ -85,8 +86,8 @@ class _Recurrent(Module):
 
         Args:
             x (T, N, I): T steps of N sequences; (N, T, I) if batch_first.
-            hx (layers * directions, N, H): the states before the first step, layer by layer, forwards before backwards;
-                None: zeros.
+            hx (layers * directions, N, H): the states before the first step, layer by layer, each forwards, then
+                backwards; None: zeros.
             lengths (N): of the sequences, integers in [0, T]; None: all T.
 
         Returns:
@@ -133,8 +134,8 @@ class RNN(_Recurrent):
         ArgumentError: dropout is no probability.
     """
 
-    def __init__(self, input_size, hidden_size, num_layers=1, nonlinearity="tanh", bias=True, batch_first=False, dropout=0.0,
-                 bidirectional=False):
+    def __init__(self, input_size, hidden_size, num_layers=1, nonlinearity="tanh", bias=True, batch_first=False,
+                 dropout=0.0, bidirectional=False):
         super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional)
         self.nonlinearity = nonlinearity
 
@@ -186,7 +187,8 @@ class GRU(_Recurrent):
 
     gates = 3
 
-    def __init__(self, input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0, bidirectional=False):
+    def __init__(self, input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0,
+                 bidirectional=False):
         super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional)
 
     def _run(self, *args, reverse):

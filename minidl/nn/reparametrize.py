@@ -19,7 +19,8 @@ def weight_norm(module, name="weight", dim=0):
         name: of the weight.
         dim: each index along this axis has a magnitude of its own; None: one for all.
 
-    New parameters: `<name>_g`, the magnitudes, (O, 1, ...), or () without `dim`; `<name>_v`, the directions, as the weight.
+    New parameters: `<name>_g`, the magnitudes, (O, 1, ...), or () without `dim`; `<name>_v`, the directions,
+    shaped as the weight.
 
     Returns:
         the module.
@@ -31,7 +32,8 @@ def weight_norm(module, name="weight", dim=0):
     """
     weight = _parameter("weight_norm", module, name)
     dim = None if dim is None else _axis("weight_norm", weight, dim)
-    lengths = ops.vector_norm(weight.detach(), tuple([i for i in range(weight.ndim) if i != dim]), keepdims=dim is not None)
+    axes = tuple([i for i in range(weight.ndim) if i != dim])
+    lengths = ops.vector_norm(weight.detach(), axes, keepdims=dim is not None)
 
     def value(module):
         g, v = getattr(module, f"{name}_g"), getattr(module, f"{name}_v")
@@ -131,5 +133,6 @@ def _restore(op, module, name, state):
 def _class_with(module, computed):
     """Give the module a class of its own, with these properties; without any, the one it came with."""
     plain = getattr(module, "_plain_class", type(module))
-    members = {**computed, "_computed": computed, "_plain_class": plain, "__module__": plain.__module__, "__doc__": plain.__doc__}
+    members = {**computed, "_computed": computed, "_plain_class": plain, "__module__": plain.__module__,
+               "__doc__": plain.__doc__}
     module.__class__ = type(plain.__name__, (plain,), members) if computed else plain

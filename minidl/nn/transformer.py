@@ -1,7 +1,7 @@
 """The transformer's encoder and decoder.
 
-Source: Vaswani et al. 2017, "Attention Is All You Need", arXiv:1706.03762, section 3.1; `norm_first`: Xiong et al. 2020,
-"On Layer Normalization in the Transformer Architecture", arXiv:2002.04745.
+Source: Vaswani et al. 2017, "Attention Is All You Need", arXiv:1706.03762, section 3.1; `norm_first`: Xiong et al.
+2020, "On Layer Normalization in the Transformer Architecture", arXiv:2002.04745.
 """
 from copy import deepcopy
 
@@ -140,14 +140,15 @@ class Transformer(Module):
     """An encoder of one sequence, and a decoder of another that attends to it.
 
     Args:
-        d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias: of each layer.
+        d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias: of each
+            layer.
         num_encoder_layers, num_decoder_layers: how many.
 
     Parameters: matrices are Xavier uniform.
     """
 
-    def __init__(self, d_model=512, nhead=8, num_encoder_layers=6, num_decoder_layers=6, dim_feedforward=2048, dropout=0.1,
-                 activation="relu", layer_norm_eps=1e-5, batch_first=False, norm_first=False, bias=True):
+    def __init__(self, d_model=512, nhead=8, num_encoder_layers=6, num_decoder_layers=6, dim_feedforward=2048,
+                 dropout=0.1, activation="relu", layer_norm_eps=1e-5, batch_first=False, norm_first=False, bias=True):
         settings = (d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps, batch_first, norm_first, bias)
         self.encoder = TransformerEncoder(TransformerEncoderLayer(*settings), num_encoder_layers,
                                           LayerNorm(d_model, layer_norm_eps, bias=bias))
