@@ -3,6 +3,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from numbers import Integral
 from operator import length_hint
 from typing import Any
 
@@ -69,7 +70,7 @@ class DataLoader:
             raise _wrong("batch_sampler", "no batch_size, shuffle, sampler or drop_last beside it", "one")
         if sampler is not None and shuffle:
             raise _wrong("sampler", "no shuffle beside it", "both")
-        if not isinstance(num_workers, int) or num_workers < 0:
+        if not isinstance(num_workers, Integral) or num_workers < 0:
             raise _wrong("num_workers", "an integer >= 0", repr(num_workers))
         if not 1 <= prefetch_factor <= 100:            # (hundreds of messages would fill a socket)
             raise _wrong("prefetch_factor", "an integer in [1, 100]", repr(prefetch_factor))
@@ -140,7 +141,7 @@ class DataLoader:
         if set(state) != set(limits):
             raise CheckpointError(message("DataLoader", "state", f"the keys {list(limits)}", list(state)))
         for name, (least, most) in limits.items():
-            if not isinstance(state[name], int) or not least <= state[name] <= most:
+            if not isinstance(state[name], Integral) or not least <= state[name] <= most:
                 expected = f"an integer in [{least}, {most}]"
                 raise CheckpointError(message("DataLoader", f"state[{name!r}]", expected, state[name],
                                               "Had the loader other arguments?"))

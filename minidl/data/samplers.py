@@ -1,4 +1,6 @@
 """Samplers: in which order a dataset's items come. It depends on the seed and the epoch's number alone."""
+from numbers import Integral
+
 import numpy as np
 
 from ..backend import random
@@ -112,7 +114,7 @@ class BatchSampler(Sampler):
     """
 
     def __init__(self, sampler, batch_size, drop_last=False):
-        if not isinstance(batch_size, int) or batch_size < 1:
+        if not isinstance(batch_size, Integral) or batch_size < 1:
             raise ArgumentError(message("BatchSampler", "batch_size", "an integer > 0", repr(batch_size)))
         self.sampler, self.batch_size, self.drop_last = sampler, batch_size, drop_last
 
