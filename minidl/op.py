@@ -87,7 +87,7 @@ class Op:
         REGISTRY[self.name] = self
         self.function = f = FunctionType(specialise.STUB, self.namespace, self.name)
         f.__doc__, f.__module__, f.__qualname__ = fn.__doc__, fn.__module__, self.name
-        f.__signature__ = inspect.Signature([p.replace(annotation=p.empty) for p in params])
+        f.__signature__ = inspect.Signature([p.replace(kind=p.POSITIONAL_OR_KEYWORD) if p in left else p for p in params])
         f.op, f.samples, f.otherwise, f.cost = self, self.samples, self.otherwise, self.cost
         for method in methods:
             setattr(Tensor, method, f)
@@ -359,19 +359,19 @@ backend.in_float32[:], backend.as_default[:] = [in_float32], [as_default]
 
 def explain(op, error, tensors, params):
     """A call failed: say why in the contract's terms, or pass the library's own error on in the house format."""
-    if isinstance(error, MinidlError):
-        raise error
-    named = dict(zip(op.inputs, tensors))
+    named, ours = dict(zip(op.inputs, tensors)), isinstance(error, MinidlError)
     for slot in op.contract.inputs:
         value = named[slot.name]
         if value is None and slot.optional or type(value) in NUMBERS and slot.dims == ("...",):
             continue
         if not isinstance(value, tuple if slot.many else Tensor):
             wanted = f"a sequence of arrays {slot}" if slot.many else f"an array {slot}"
-            raise ShapeError(message(op.name, slot.name, wanted, _said(value))) from None
+            raise error if ours else ShapeError(message(op.name, slot.name, wanted, _said(value))) from None
     op.contract.bind(op.name, {n: [a.shape for a in t] if isinstance(t, tuple) else getattr(_data(t), "shape", ())
                                for n, t in named.items() if t is not None})
     backend.settle(op, *[_data(t) for t in tensors])
+    if ours:                                           # (not of the contract: the op's own, or an inner op's)
+        raise error
     calls = ", ".join([f"{n} {_said(t)}" for n, t in named.items()] + [f"{n}={v!r:.60}" for n, v in params.items()])
     if isinstance(error, (ValueError, TypeError, IndexError, OverflowError)):
         kind = DTypeError if isinstance(error, TypeError) and not params else ArgumentError     # what else has a type?

@@ -4,19 +4,19 @@ An op's declaration says everything a call needs to know: which arguments are
 tensors, what the contract demands, what the rule names, whether kernels exist.
 So a call need not look any of it up.  We write a plain function with just the
 lines this op needs, and compile it, as `dataclasses` does for `__init__`.
-`print(mul.op.source)` shows it; tracebacks and debuggers step through it.  For
+`print(multiply.op.source)` shows it; tracebacks and debuggers step through it.  For
 `mul` (contract "a(...) b(...) -> (...)", rule `def _(g, a, b)`) it is
 
-    def mul(a, b, /):
+    def multiply(a, b):
         try:
             if isinstance(a, Tensor): a_ = a.data; a_edge = a.node
-            elif type(a) is float: a_ = a; a_edge = None
+            elif type(a) is float or type(a) is int: a_ = a; a_edge = None
             else: a, a_, a_edge = operand(a)
             if isinstance(b, Tensor): b_ = b.data; b_edge = b.node
-            elif type(b) is float: b_ = b; b_edge = None
+            elif type(b) is float or type(b) is int: b_ = b; b_edge = None
             else: b, b_, b_edge = operand(b)
-            if type(a_) is ndarray and ((_d := a_.dtype) is float32 or _d is float64) and (type(b_) is ndarray and \
-                b_.dtype is _d or type(b_) is float): _xp = numpy
+            if type(a_) is ndarray and ((_d := a_.dtype) is float32 or _d is float64) and (type(b_) is ndarray \
+                and b_.dtype is _d or type(b_) is float or type(b_) is int): _xp = numpy
             else: _xp = settle(op, a_, b_)
             _y = forward(_xp, a_, b_)
             if type(_y) is not ndarray and isinstance(_y, numpy.generic): _y = numpy.asarray(_y)
@@ -119,7 +119,7 @@ def is_arithmetic(rule):
 
 
 def _signature(op):
-    parts = [f"{n}=None" if op.defaults.get(n, 1) is None else n for n in op.inputs] + ["/"]
+    parts = [f"{n}=None" if op.defaults.get(n, 1) is None else n for n in op.inputs]
     for name, default in op.params.items():
         if name in op.keyword_only and "*" not in parts:
             parts.append("*")
@@ -142,7 +142,7 @@ def _operands(op):
         if slot.optional:
             lines.append(f"elif {n} is None: {n}_ = {n}_edge = None")
         if slot.dims == ("...",):
-            lines.append(f"elif type({n}) is float: {n}_ = {n}; {n}_edge = None")
+            lines.append(f"elif type({n}) is float or type({n}) is int: {n}_ = {n}; {n}_edge = None")
         lines.append(f"else: {n}, {n}_, {n}_edge = operand({n})")
     return lines
 
@@ -164,7 +164,9 @@ def _check(op):
                 test += f" and ((_d := {n}.dtype) or True)" if len(op.inputs) > 1 else ""
             else:
                 test += f" and ((_d := {n}.dtype) is float32 or _d is float64)"
-            test = f"({test} or type({n}) is float)" if lead and slot.dims == ("...",) else test
+            if lead and slot.dims == ("...",):             # a number, beside an array that can take it
+                weak = f"type({n}) is float or type({n}) is int"
+                test = f"({test} or (_d is float32 or _d is float64) and ({weak}))" if op.exact else f"({test} or {weak})"
             lead = True
         tests.append(f"({n} is None or {test})" if slot.optional else test)
     arrays = ", ".join(f"{n}_" for n in op.inputs)

@@ -37,7 +37,6 @@ def op_signature(op, method=False):
         parts.append(f"{slot.name}: {kind}" + (" = None" if op.defaults[slot.name] is None else ""))
     if method:                                         # (operators meet anything: two classes may both answer)
         parts = ["self", *(["other: Any"] * (len(parts) - 1) if op.name not in vars(Tensor) else parts[1:])]
-    parts.append("/")
     for name, default in op.params.items():
         if name in op.keyword_only and "*" not in parts:
             parts.append("*")
