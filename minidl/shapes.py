@@ -68,15 +68,18 @@ class Contract:
         known, lines = set(), []
 
         def settled(d):
-            return d[0].isdigit() and (d.isdigit() or d.lstrip("0123456789") in known) or d in known
+            return d.isdigit() or d.lstrip("0123456789") in known and d != "_"
 
         for slot in self.inputs:
             lead, tail = slot.split()
-            array, mine = f"{slot.name}_", []
+            array, mine, before = f"{slot.name}_", [], set(known)
             if lead is None and all(map(settled, tail)):
                 mine.append(f"if {array}.shape != ({''.join(_code(d) + ', ' for d in tail)}): raise Mismatch")
             elif lead is None:                                    # new symbols: unpacking checks the rank
-                names = ["*_rest" if d == "_" else f"_axis{i}" if settled(d) else d for i, d in enumerate(tail)]
+                names = []
+                for i, d in enumerate(tail):
+                    names.append("*_rest" if d == "_" else f"_axis{i}" if settled(d) else d)
+                    known.add(d)
                 mine.append(f"{', '.join(names)}{',' * (len(tail) == 1)} = {array}.shape")
                 clash = [f"{n} != {_code(d)}" for n, d in zip(names, tail) if n.startswith("_axis")]
                 mine += [f"if {' or '.join(clash)}: raise Mismatch"] if clash else []
@@ -84,10 +87,11 @@ class Contract:
                 mine.append(f"_shape = {array}.shape")
                 for i, d in enumerate(tail, -len(tail)):
                     mine.append(f"if _shape[{i}] != {_code(d)}: raise Mismatch" if settled(d) else f"{d} = _shape[{i}]")
+                    known.add(d)
                 rest = f"_shape[:-{len(tail)}]" if tail else "_shape"
                 if lead == "*" and counts.count("*") > 1:
                     mine.append(f"if {rest} != _star: raise Mismatch" if "*" in known else f"_star = {rest}")
-            known.update(d for d in slot.dims if not d[0].isdigit() and d != "_")
+            known = before if slot.optional else known | {lead}       # (None tells nothing of what comes after)
             lines += [f"if {array} is not None:", *("    " + m for m in mine)] if slot.optional and mine else mine
         return lines
 
