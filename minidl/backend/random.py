@@ -238,8 +238,8 @@ def _round_keys(seed):
     return [(j + i * s & LOW32, k + i * t & LOW32) for i in range(10)]
 
 
-def _draw(xp, op, key, shape, dtype, word, transform):
-    """An array whose element i, in C order, is `transform` of word i of the key's "uint32" or "uint64" words.
+def _draw(xp, op, key, shape, dtype, word, transform, first=0):
+    """An array whose element i, in C order, is `transform` of word first + i of the key's "uint32" or "uint64" words.
 
     Drawn block by block; as an element depends on its own word alone, the size of a block changes no bit.
     """
@@ -251,8 +251,9 @@ def _draw(xp, op, key, shape, dtype, word, transform):
     size = HOST_BLOCK if xp is np else DEVICE_BLOCK
     for start in range(0, flat.size, size):
         part = flat[start:start + size]
-        words = philox(xp, key, start // per_counter, -(-part.size // per_counter))
-        part[...] = transform(words.reshape(-1).view(word)[:part.size])
+        counter, skipped = divmod(first + start, per_counter)
+        words = philox(xp, key, counter, -(-(skipped + part.size) // per_counter))
+        part[...] = transform(words.reshape(-1).view(word)[skipped:skipped + part.size])
     return out
 
 
@@ -309,12 +310,13 @@ def uniform(xp, key, shape, low=0.0, high=1.0, dtype="float32"):
     return _draw(xp, "uniform", key, shape, dtype, word, transform)
 
 
-def bernoulli(xp, key, shape, p):
+def bernoulli(xp, key, shape, p, first=0):
     """True with probability p, taken to the nearest 2**-31.
 
     Args:
         shape: an integer or a tuple of integers.
         p: number in [0, 1].
+        first: how many elements of the key's draw are left out in front, so that it can be made piece by piece.
 
     Returns:
         shape: bool.
@@ -325,7 +327,7 @@ def bernoulli(xp, key, shape, p):
     if not 0 <= p <= 1:
         raise ArgumentError(message("bernoulli", "p", "a number in [0, 1]", repr(p)))
     threshold = round(float(p) * 2**31)
-    return _draw(xp, "bernoulli", key, shape, "bool", "uint32", lambda words: (words >> 1) < threshold)
+    return _draw(xp, "bernoulli", key, shape, "bool", "uint32", lambda words: (words >> 1) < threshold, first)
 
 
 def integers(xp, key, shape, low, high, dtype="int64"):
