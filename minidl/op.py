@@ -228,6 +228,8 @@ class Fused(Op):
         arrays, params = [_data(t) for t in rest[:n]], dict(zip(self.params, rest[n:]))
         if self.contract.several:
             gradient = [t.data for t in _filled(gradient, node)]
+        elif not backend.is_array(gradient):               # (NumPy's arithmetic on 0 axes gives scalars)
+            gradient = np.asarray(gradient)
         xp = backend.namespace(gradient[0] if self.contract.several else gradient)
         return (self.rule if kernel is None else kernel.backward)(xp, gradient, kept, *arrays, **params)
 
@@ -367,9 +369,9 @@ def explain(op, error, tensors, params):
         if not isinstance(value, tuple if slot.many else Tensor):
             wanted = f"a sequence of arrays {slot}" if slot.many else f"an array {slot}"
             raise error if ours else ShapeError(message(op.name, slot.name, wanted, _said(value))) from None
+    backend.settle(op, *[_data(t) for t in tensors])
     op.contract.bind(op.name, {n: [a.shape for a in t] if isinstance(t, tuple) else getattr(_data(t), "shape", ())
                                for n, t in named.items() if t is not None})
-    backend.settle(op, *[_data(t) for t in tensors])
     if ours:                                           # (not of the contract: the op's own, or an inner op's)
         raise error
     calls = ", ".join([f"{n} {_said(t)}" for n, t in named.items()] + [f"{n}={v!r:.60}" for n, v in params.items()])

@@ -58,11 +58,11 @@ def _need_pillow():
                                   "pip install 'minidl[vision]'")) from error
 
 
-def arrays(dataset, like=None):
-    """images (N, 1, 28, 28), float32, of mean 0 and variance 1 in the training set; labels (N)."""
-    pixels = (like or dataset).images
-    mean, std = float(pixels.mean()), float(pixels.std())
-    return ((dataset.images[:, None] - np.float32(mean)) / np.float32(std)), dataset.labels
+def arrays(dataset, like):
+    """images (N, 1, 28, 28), float32, such that those of `like` have mean 0 and variance 1; labels (N)."""
+    images, labels = dataset.arrays
+    mean, std = np.float32(like.arrays[0].mean()), np.float32(like.arrays[0].std())
+    return (images[:, None] - mean) / std, labels
 
 
 def train_model(settings, out, resume, console):
@@ -72,7 +72,7 @@ def train_model(settings, out, resume, console):
     ml.seed(settings["seed"])
     config = SmallResNetConfig(channels=1, width=16, blocks=1)
     model = SmallResNet(config)
-    loader = DataLoader(TensorDataset(*arrays(train)), BATCH, shuffle=True, drop_last=True, seed=settings["seed"])
+    loader = DataLoader(TensorDataset(*arrays(train, like=train)), BATCH, shuffle=True, drop_last=True, seed=settings["seed"])
     steps = settings["epochs"] * len(loader)
     optimizer = optim.SGD(model.parameters(), lr=0.2, momentum=0.9, nesterov=True, weight_decay=5e-4)
     schedule = optim.OneCycleLR(optimizer, 0.2, steps, pct_start=0.25, cycle_momentum=False)
@@ -109,7 +109,7 @@ def report(path, out, as_json):
     accuracy = matrix.trace() / matrix.sum()
     by_class = dict(zip(test.classes, (matrix.diagonal() / matrix.sum(1)).tolist()))
     picture = out / "predictions.png"
-    draw(test.images, labels, scores, test.classes).save(picture)
+    draw(test.arrays[0], labels, scores, test.classes).save(picture)
     if as_json:
         print(json.dumps({"accuracy": accuracy, "classes": by_class, "checkpoint": str(path), "picture": str(picture)}))
         return
@@ -130,7 +130,7 @@ def draw(images, labels, scores, classes, rows=8, columns=8, size=56):
     pen = ImageDraw.Draw(sheet)
     for place, i in enumerate(chosen):
         x, y = place % columns * cell, place // columns * cell
-        mistake = called[i] != labels[i]
+        mistake = bool(called[i] != labels[i])
         colour = (200, 0, 0) if mistake else (0, 110, 0)
         sheet.paste(Image.fromarray(255 - images[i]).resize((size, size)), (x + 20, y + 4))
         pen.rectangle((x + 18, y + 2, x + 21 + size, y + 5 + size), outline=colour, width=2 + mistake)
