@@ -185,7 +185,7 @@ def box_ciou(boxes1, boxes2, /, pairwise=True, eps=1e-7):
 
 # -- which boxes to keep --------------------------------------------------------------
 
-@primitive("boxes(N,4):float scores(N):float -> (K)", differentiable=False)
+@primitive("boxes(N,4):float scores(N):float -> (K)", differentiable=False, synchronises=True)
 def nms(xp, boxes, scores, /, iou_threshold):
     """Keep the best of overlapping boxes: a box goes if a better one that stays overlaps it too much.
 
@@ -202,7 +202,7 @@ def nms(xp, boxes, scores, /, iou_threshold):
     return _survivors(xp, boxes, scores, xp.zeros(len(boxes), "int64"), iou_threshold)
 
 
-@primitive("boxes(N,4):float scores(N):float groups(N):int -> (K)", differentiable=False)
+@primitive("boxes(N,4):float scores(N):float groups(N):int -> (K)", differentiable=False, synchronises=True)
 def batched_nms(xp, boxes, scores, groups, /, iou_threshold):
     """`nms` for many groups at once (classes, images): boxes of different groups do not meet.
 
@@ -246,7 +246,7 @@ def _survivors(xp, boxes, scores, groups, threshold):
     return kept[xp.argsort(-scores[kept], kind="stable")]
 
 
-@primitive("boxes(N,4):float scores(N):float -> (K) (K)", differentiable=False)
+@primitive("boxes(N,4):float scores(N):float -> (K) (K)", differentiable=False, synchronises=True)
 def soft_nms(xp, boxes, scores, /, sigma=0.5, score_threshold=0.001, iou_threshold=None):
     """Lower the scores of boxes that better ones overlap, instead of dropping them.
 
@@ -277,7 +277,7 @@ def soft_nms(xp, boxes, scores, /, sigma=0.5, score_threshold=0.001, iou_thresho
     return order[stays], lowered[stays]
 
 
-@primitive("boxes(N,4):float scores(N,K):float -> (M,4) (M) (M)", differentiable=False)
+@primitive("boxes(N,4):float scores(N,K):float -> (M,4) (M) (M)", differentiable=False, synchronises=True)
 def multiclass_nms(xp, boxes, scores, /, score_threshold=0.25, iou_threshold=0.45, max_detections=300,
                    multi_label=False, class_agnostic=False):
     """From a detector's raw boxes and class scores to detections: threshold, `nms` in each class, the best.
@@ -307,7 +307,7 @@ def multiclass_nms(xp, boxes, scores, /, score_threshold=0.25, iou_threshold=0.4
 
 # -- samples --------------------------------------------------------------------------
 
-def _boxes(make, *shape):
+def sample_boxes(make, *shape):
     """Boxes whose overlaps have no kink nearby."""
     corner = make.unit(*shape, 2) * 3
     return np.concatenate([corner, corner + make.positive(*shape, 2)], -1)
@@ -315,50 +315,49 @@ def _boxes(make, *shape):
 
 @box_area.samples
 def _(make):
-    yield _boxes(make, 3),
-    yield _boxes(make),
-    yield _boxes(make, 0),
+    yield sample_boxes(make, 3),
+    yield sample_boxes(make),
+    yield sample_boxes(make, 0),
 
 
 @box_convert.samples
 def _(make):
     for before, after in ("xyxy", "cxcywh"), ("cxcywh", "xywh"), ("xywh", "xyxy"), ("xyxy", "xyxy"):
-        yield _boxes(make, 2), before, after
+        yield sample_boxes(make, 2), before, after
 
 
 @clip_boxes.samples
 def _(make):
-    yield _boxes(make, 2, 3), (2, 3)
+    yield sample_boxes(make, 2, 3), (2, 3)
 
 
 @box_iou.samples
 @box_giou.samples
 @box_diou.samples
 def _(make):
-    yield _boxes(make, 3), _boxes(make, 2)
-    yield _boxes(make, 2, 3), _boxes(make, 2, 3), False
-    yield _boxes(make, 0), _boxes(make, 2)
+    yield sample_boxes(make, 3), sample_boxes(make, 2)
+    yield sample_boxes(make, 2, 3), sample_boxes(make, 2, 3), False
+    yield sample_boxes(make, 0), sample_boxes(make, 2)
 
 
 @nms.samples
 def _(make):
-    yield _boxes(make, 9), make.unit(9), 0.3
-    yield _boxes(make, 0), make.unit(0), 0.3
+    yield sample_boxes(make, 9), make.unit(9), 0.3
 
 
 @soft_nms.samples
 def _(make):
-    yield _boxes(make, 5), make.unit(5), 0.5, 0.2
-    yield _boxes(make, 5), make.unit(5), 0.5, 0.2, 0.3
+    yield sample_boxes(make, 5), make.unit(5), 0.5, 0.2
+    yield sample_boxes(make, 5), make.unit(5), 0.5, 0.2, 0.3
 
 
 @batched_nms.samples
 def _(make):
-    yield _boxes(make, 9), make.unit(9), make.integers(2, 9), 0.3
+    yield sample_boxes(make, 9), make.unit(9), make.integers(2, 9), 0.3
 
 
 @multiclass_nms.samples
 def _(make):
-    yield _boxes(make, 9), make.unit(9, 3), 0.5
-    yield _boxes(make, 9), make.unit(9, 3), {"multi_label": True, "max_detections": 4, "iou_threshold": 0.2}
-    yield _boxes(make, 9), make.unit(9, 3), {"class_agnostic": True}
+    yield sample_boxes(make, 9), make.unit(9, 3), 0.5
+    yield sample_boxes(make, 9), make.unit(9, 3), 0.25, 0.2, 4, True
+    yield sample_boxes(make, 9), make.unit(9, 3), {"class_agnostic": True}
