@@ -84,11 +84,11 @@ def unstack(xp, x, /, axis=0):
     """Take apart along an axis, which goes: the inverse of `stack`.
 
     Args:
-        x (*): any dtype.
+        x (_): any dtype.
         axis: which one.
 
     Returns:
-        as many views (*) of x as the axis is long.
+        as many views (_) of x as the axis is long.
 
     Raises:
         ArgumentError: no such axis.
@@ -114,12 +114,12 @@ def split(xp, x, /, sizes, axis=0):
     """Cut along an axis into pieces of given lengths.
 
     Args:
-        x (*): any dtype.
+        x (_): any dtype.
         sizes: the pieces' lengths, which add up to the axis; or one for all, and the last gets what is left.
         axis: which one.
 
     Returns:
-        one view (*) of x per piece.
+        one view (_) of x per piece.
 
     Raises:
         ArgumentError: there is no such axis.
@@ -140,12 +140,12 @@ def chunk(xp, x, /, chunks, axis=0):
     """Cut along an axis into a number of pieces of one length.
 
     Args:
-        x (*): any dtype.
+        x (_): any dtype.
         chunks: how many. Where the axis is no multiple of it, the last piece is shorter, or there are fewer.
         axis: which one.
 
     Returns:
-        the pieces, views (*) of x.
+        the pieces, views (_) of x.
 
     Raises:
         ArgumentError: there is no such axis, or `chunks` is not positive.
@@ -258,12 +258,12 @@ def tile(xp, x, /, repetitions):
     """Lay copies of the whole side by side.
 
     Args:
-        x (*): any dtype.
+        x (_): any dtype.
         repetitions: how many copies, per axis; the shorter of x.shape and this gets ones in front.
             The method takes them one by one, too.
 
     Returns:
-        (*): sizes x.shape * repetitions.
+        (_): sizes x.shape * repetitions.
 
     Raises:
         ArgumentError: a negative number.
@@ -298,12 +298,12 @@ def repeat(xp, x, /, repeats, *, axis=None):
     """Repeat each element. `repeat_interleave` is the same; for copies of the whole see `tile`.
 
     Args:
-        x (*): any dtype.
+        x (_): any dtype.
         repeats: how often, an integer.
         axis: along which; None: of the flattened x.
 
     Returns:
-        (*): `repeats` times as long along the axis.
+        (_): `repeats` times as long along the axis.
 
     Raises:
         ArgumentError: no such axis, or a negative number.
@@ -393,12 +393,12 @@ def diagonal(xp, x, /, offset=0, axis1=0, axis2=1):
     """The diagonals of matrices.
 
     Args:
-        x (*): two axes or more, any dtype.
+        x (_): two axes or more, any dtype.
         offset: which diagonal: 0 the main one, positive above it, negative below.
         axis1, axis2: the axes of rows and of columns.
 
     Returns:
-        (*): a view of x; the two axes are gone, the diagonal is the last one.
+        (_): a view of x; the two axes are gone, the diagonal is the last one.
 
     Raises:
         ArgumentError: no such axes.

@@ -25,8 +25,10 @@ BASIC = frozenset({int, slice, type(None), type(...)})         # what makes view
 
 def waits(index, **_):
     """Does a device make the host wait for an index: are there lists to send, or masks to count?"""
-    parts = index if type(index) is tuple else (index,)
-    return any([len(p) if isinstance(p, (list, range)) else getattr(p, "dtype", None) == "bool" for p in parts])
+    for part in index if type(index) is tuple else (index,):
+        if getattr(part, "dtype", None) == "bool" or isinstance(part, (list, range)) and len(part):
+            return True
+    return False
 
 
 @primitive("x(_) -> (_)", methods=["__getitem__"], exact=True, synchronises=waits)
@@ -34,7 +36,7 @@ def getitem(xp, x, /, index):
     """x[index]: the elements at some positions, as in NumPy.
 
     Args:
-        x (*): any dtype.
+        x (_): any dtype.
         index: integers, slices, `...`, None (a new axis), integer tensors or lists (they broadcast together),
             bool tensors (masks; on a device the host waits, as the result's size depends on values); or a
             tuple of those.
@@ -92,6 +94,7 @@ Tensor.__setitem__ = _refuse_assignment
 
 
 def is_basic(index):
+    """Does an index make views: has it no arrays, lists or masks?"""
     return type(index) in BASIC or type(index) is tuple and all([type(i) in BASIC for i in index])
 
 
@@ -152,7 +155,12 @@ def demand_range(op, index, shape, axis):
     """Demand that indices fit into an axis."""
     n, index = shape[axis], index.astype("int64", copy=False)
     backend.demand(((index >= -n) & (index < n)).all(), lambda: ArgumentError(message(
-        op, "index", f"integers in [{-n}, {n}): axis {axis} of {shape}", f"{int(index.min())} to {int(index.max())}")))
+        op, "index", f"integers in [{-n}, {n}): axis {axis} of {shape}", extent(index))))
+
+
+def extent(index):
+    """The smallest and the largest index, for messages."""
+    return f"{int(index.min())} to {int(index.max())}"
 
 
 # -- along an axis -------------------------------------------------------------------

@@ -7,7 +7,18 @@ from ..errors import ArgumentError, message
 from ..op import primitive
 from ..tensor import Tensor
 from .elementwise import where
-from .index import add_along, add_at, along, check_range, demand_range, gather, getitem, settled, waits
+from .index import (
+    add_along,
+    add_at,
+    along,
+    check_range,
+    demand_range,
+    extent,
+    gather,
+    getitem,
+    settled,
+    waits,
+)
 
 __all__ = ["scatter", "scatter_add", "index_put", "masked_fill", "one_hot"]
 
@@ -215,7 +226,7 @@ def one_hot(xp, labels, /, num_classes, dtype=None):
     Source: PyTorch, `torch.nn.functional.one_hot`, whose result is int64.
     """
     backend.demand(((labels >= 0) & (labels < num_classes)).all(), lambda: ArgumentError(message(
-        "one_hot", "labels", f"integers from 0 to {num_classes - 1}", f"{int(labels.min())} to {int(labels.max())}")))
+        "one_hot", "labels", f"integers from 0 to {num_classes - 1}", extent(labels))))
     return (labels[..., None] == xp.arange(num_classes)).astype(as_dtype(dtype or default_dtype(), "one_hot"))
 
 

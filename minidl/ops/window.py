@@ -18,7 +18,7 @@ def pad(xp, x, /, widths, mode="constant", value=0.0):
     """Put elements before and after each axis.
 
     Args:
-        x (*): any dtype.
+        x (_): any dtype.
         widths: a pair (before, after) for each of the last len(widths) axes: ((1, 1), (2, 2)) pads the rows
             and the columns of images (N, C, H, W). Negative numbers crop, before anything is put there.
         mode: what is put there. "constant": `value`; "reflect": the inside mirrored at its outermost element;
@@ -26,7 +26,7 @@ def pad(xp, x, /, widths, mode="constant", value=0.0):
         value: a number, for mode "constant".
 
     Returns:
-        (*): sizes x.shape + before + after.
+        (_): sizes x.shape + before + after.
 
     Raises:
         ArgumentError: an unknown mode; widths that are no pairs, or more than x has axes.
