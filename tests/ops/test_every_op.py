@@ -3,12 +3,12 @@ import pytest
 
 import minidl  # noqa: F401
 from minidl.op import REGISTRY
-from minidl.testing import contractcheck, opcheck
+from minidl.testing import contractcheck, kernelcheck, opcheck
 from minidl.testing.samples import samples
 
 PUBLIC = [op for name, op in sorted(REGISTRY.items()) if not name.startswith("_")]
 CASES = [pytest.param(op, *s, id=f"{op.name}-{i}") for op in PUBLIC for i, s in enumerate(samples(op))]
-CHECKS = opcheck.CHECKS | contractcheck.CHECKS
+CHECKS = opcheck.CHECKS | contractcheck.CHECKS | kernelcheck.CHECKS
 
 
 @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)

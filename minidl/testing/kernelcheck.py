@@ -1,0 +1,98 @@
+"""What every kernel must do: agree with its op, within a budget that the op's reference sets.
+
+A kernel may be twice as far from the float64 truth as the reference in the kernel's own dtype is, plus four
+roundings. It gives every gradient, writes to none of its inputs, and gives the same bits twice.
+
+Source: the budget: Dao 2023, "FlashAttention-2", arXiv:2307.08691, whose tests allow twice the reference's error.
+"""
+import ml_dtypes
+import numpy as np
+
+from .. import backend
+from ..autograd import _sum_to, record
+from ..dispatch import Kernel
+from ..dtypes import is_float
+from ..op import Fused, as_tensor
+from .opcheck import leaves, pull, seeds_for
+from .samples import flat, frozen, mapped, outputs
+
+
+def _cast(inputs, dtype):
+    return mapped(lambda a: frozen(a.astype(dtype)) if is_float(a.dtype) else frozen(a), inputs)
+
+
+def _by_definition(op, inputs, params, seeds):
+    """(outputs, gradients) by the op's first rung: no closed form, no kernel."""
+    tensors, live = leaves(inputs)
+    outs = outputs(op.fn(*tensors, **params))
+    found = iter(pull(outs, seeds, live))
+    gradients = [next(found) if t is not None and t.requires_grad else None for t in tensors]
+    return [y.data for y in outs], gradients
+
+
+def _by_kernel(kernel, op, inputs, params, seeds):
+    """(outputs, gradients) as the engine would call the kernel."""
+    xp = backend.namespace(flat(inputs)[0])
+    named = {n: params[n] for n in op.keyword_only}
+    out, kept = kernel.forward(xp, *inputs, *[params[n] for n in op.params if n not in named], **named)
+    several = op.contract.several
+    parts = kernel.backward(xp, seeds if several else seeds[0], kept, *inputs, **params)
+    parts = parts if isinstance(parts, tuple) else (parts,)
+    wanted = [a is not None and is_float(a.dtype) for a in inputs]
+    parts = [part() if want and callable(part) else part for part, want in zip(parts, wanted)]
+    gradients = [p if p is None or not want or p.shape == a.shape else _sum_to(p, a.shape)    # (as the walk does)
+                 for p, a, want in zip(parts, inputs, wanted)]
+    return list(out) if several else [out], gradients
+
+
+def check_kernel(kernel, op, inputs, params, dtype="float32"):
+    """A kernel against its op on one sample: values, every gradient, inputs untouched, same bits twice.
+
+    Args:
+        kernel: of minidl/dispatch.py, on arrays of the CPU.
+        op: whose kernel it is, a fused one.
+        inputs, params: a sample (minidl/testing/samples.py).
+        dtype: of the floating inputs; half types are compared with the reference in float32, rounded.
+
+    Raises:
+        AssertionError: names the kernel, the output or gradient, and what is wrong.
+    """
+    params, own = {**op.params, **params}, _cast(inputs, dtype)
+    reason = kernel.refuses(own, params)
+    assert reason is None, f"[{kernel.name}] refuses: {reason}"
+    with record(False):
+        seeds = [s if s is None else frozen(s.astype(dtype)) for s in
+                 seeds_for(outputs(op.fn(*mapped(as_tensor, _cast(inputs, "float64")), **params)))]
+    wide = ["float64", "float32" if ml_dtypes.finfo(dtype).bits < 32 else dtype]
+    truth, reference = (_by_definition(op, _cast(own, w), params, [s if s is None else s.astype(w) for s in seeds])
+                        for w in wide)
+    try:
+        got, again = (_by_kernel(kernel, op, own, params, seeds) for _ in range(2))
+    except ValueError as error:                        # (inputs and gradients are read-only)
+        assert "read-only" not in str(error), f"[{kernel.name}] inputs: expected to be left as they were, got {error}"
+        raise
+    names = [f"output {i}" for i in range(len(truth[0]))], [f"gradient of {n}" for n in op.inputs]
+    eps = float(ml_dtypes.finfo(dtype).eps)
+    for i, part in enumerate(names):
+        for name, a, twice, b, c in zip(part, got[i], again[i], truth[i], reference[i], strict=True):
+            if b is None:
+                continue
+            assert a is not None, f"[{kernel.name}] {name}: expected a gradient, got None"
+            assert a.shape == b.shape and a.dtype == (dtype if is_float(b.dtype) else b.dtype), \
+                f"[{kernel.name}] {name}: expected {dtype} {b.shape}, got {a.dtype} {a.shape}"
+            c = c.astype(dtype).astype("float64")
+            budget = 2 * np.abs(c - b).max(initial=0) + 4 * eps * (1 + np.abs(b).max(initial=0))
+            error = np.abs(a.astype("float64") - b).max(initial=0)
+            assert error <= budget, f"[{kernel.name}] {name}: expected an error of at most {budget:.2g}, got {error:.2g}"
+            assert not kernel.deterministic or a.tobytes() == twice.tobytes(), \
+                f"[{kernel.name}] {name}: expected the same bits twice"
+
+
+def check_closed_form(op, inputs, params):
+    """A fused op's closed form, taken for a kernel in float32."""
+    if isinstance(op, Fused) and op.closed_form and op.rule:
+        kernel = Kernel(f"{op.name}.reference", op.name, "cpu", op.closed_form, op.rule, lambda arrays, params: None)
+        check_kernel(kernel, op, inputs, params)
+
+
+CHECKS = {"closed_form": check_closed_form}
