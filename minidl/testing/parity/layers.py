@@ -49,7 +49,7 @@ def build(case):
             continue
         name, kind, args, keywords = parse(text)
         name = name or output.partition(" / ")[0]
-        if kind.startswith("Transformer"):             # as its text says: no dropout, batches first
+        if "Transformer" in kind or "Attention" in kind:       # batches first, no dropout
             keywords.update(dropout=0.0, batch_first=True)
         if kind == "RMSNorm":
             keywords["eps"] = None
