@@ -65,7 +65,7 @@ def distance_box_iou_loss(boxes1, boxes2, /, reduction="none", eps=1e-7):
     return reduced("distance_box_iou_loss", 1.0 - box_diou(boxes1, boxes2, False, eps), reduction)
 
 
-def complete_box_iou_loss(boxes1, boxes2, /, reduction="none", eps=1e-7):
+def complete_box_iou_loss(boxes1, boxes2, reduction="none", eps=1e-7):
     """1 - `box_ciou`.
 
     Args:

@@ -22,7 +22,7 @@ __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_en
 
 # -- one class of several -------------------------------------------------------------
 
-def cross_entropy(input, target, weight=None, /, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
     """How unlikely a softmax of scores makes the right classes: -log softmax(input)[target].
 
     Args:

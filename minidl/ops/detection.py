@@ -165,7 +165,7 @@ def box_diou(boxes1, boxes2, /, pairwise=True, eps=1e-7):
     return _iou(elementwise, a, b)[0] - distance * 0.25 / diagonal
 
 
-def box_ciou(boxes1, boxes2, /, pairwise=True, eps=1e-7):
+def box_ciou(boxes1, boxes2, pairwise=True, eps=1e-7):
     """`box_diou` less a term for unequal aspect ratios, whose weight passes no gradient.
 
     Args:
