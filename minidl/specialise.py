@@ -5,7 +5,7 @@ tensors, what the contract demands, what the rule names, whether kernels exist.
 So a call need not look any of it up.  We write a plain function with just the
 lines this op needs, and compile it, as `dataclasses` does for `__init__`.
 `print(multiply.op.source)` shows it; tracebacks and debuggers step through it.  For
-`mul` (contract "a(...) b(...) -> (...)", rule `def _(g, a, b)`) it is
+`multiply` (contract "a(...) b(...) -> (...)", rule `def _(g, a, b)`) it is
 
     def multiply(a, b):
         try:
@@ -63,9 +63,9 @@ def write(op, watched=False):
 
 
 def write_pull(op):
-    """The source of a backward step on bare arrays, for an arithmetic rule; `mul`'s is
+    """The source of a backward step on bare arrays, for an arithmetic rule; `multiply`'s is
 
-        def pull_mul(node, g):
+        def pull_multiply(node, g):
             a, b, = node.saved
             if isinstance(a, Tensor): a = a.data
             if isinstance(b, Tensor): b = b.data
