@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minidl import Tensor, nn
@@ -33,6 +33,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(sorted(ACTIONS)), INDEX, SLICE))
 
 @pytest.mark.parametrize("kind, item", [(nn.ModuleList, linear), (nn.ParameterList, parameter),
                                         (lambda items: nn.Sequential(*items), linear)])
+@settings(deadline=None, max_examples=50)
 @given(st.integers(0, 4), STEPS)
 def test_a_list_does_what_a_list_does(kind, item, n, steps):
     mine = [item() for _ in range(n)]

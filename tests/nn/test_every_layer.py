@@ -25,6 +25,7 @@ POINTWISE = ("ReLU", "ReLU6", "LeakyReLU", "PReLU", "ELU", "CELU", "SELU", "GELU
              "Softmax", "LogSoftmax")
 SIGNAL, IMAGE, VOLUME = f(2, 4, 9), f(2, 4, 6, 5), f(2, 4, 4, 5, 4)
 QUERY, MEMORY = f(3, 2, 4), f(5, 2, 4)
+P, SIGNS = RNG.uniform(0.1, 0.9, (3, 4)).astype(np.float32), np.array([1, -1, 1])
 CASES = [                                              # (constructor call, *inputs)
     ("Linear(4, 3)", f(2, 5, 4)), ("Linear(4, 3, bias=False)", f(4)), ("Bilinear(3, 4, 2)", f(5, 3), f(5, 4)),
     ("Identity()", IMAGE), ("Flatten()", IMAGE), ("Unflatten(1, (2, 2))", IMAGE),
@@ -60,6 +61,23 @@ CASES = [                                              # (constructor call, *inp
     ("TransformerEncoder(nn.TransformerEncoderLayer(4, 2, 6), 2)", QUERY),
     ("TransformerDecoder(nn.TransformerDecoderLayer(4, 2, 6), 2, nn.LayerNorm(4))", QUERY, MEMORY),
     ("Transformer(4, 2, 1, 1, 6)", MEMORY, QUERY),
+    *[(f"{kind}{n}d({settings})", x) for n, x in enumerate((SIGNAL, IMAGE, VOLUME), 1) for kind, settings in (
+        ("MaxPool", "2"), ("MaxPool", "3, 1, 1, return_indices=True"), ("AvgPool", "3, 2, 1, True, False"),
+        ("AdaptiveAvgPool", "2"), ("AdaptiveMaxPool", "2"), ("AdaptiveMaxPool", "1, return_indices=True"),
+        ("ConstantPad", "1, 0.5"), ("ZeroPad", "1"), ("ReflectionPad", "1"), ("ReplicationPad", "2"),
+        ("CircularPad", "1"))],
+    *[(f"LPPool{n}d(3, 2)", np.abs(x) + 1) for n, x in enumerate((SIGNAL, IMAGE, VOLUME), 1)],
+    *[(f"MaxUnpool{n}d(2)", x[..., :1], x[..., :1].astype(int) * 0) for n, x in enumerate((SIGNAL, IMAGE, VOLUME), 1)],
+    *[(f"{name}Loss()", f(3, 4), P) for name in ("MSE", "L1", "SmoothL1", "Huber", "PoissonNLL", "KLDiv", "Focal")],
+    ("MSELoss('none')", f(3, 4), P), ("GaussianNLLLoss(True)", f(3, 4), f(3, 4), P), ("BCELoss()", P, P[::-1]),
+    ("CrossEntropyLoss(label_smoothing=0.1)", f(3, 4), i(4, 3)), ("NLLLoss()", f(3, 4), i(4, 3)),
+    ("CrossEntropyLoss(ml.tensor([1.0, 2, 3, 4]))", f(3, 4), i(4, 3)), ("DiceLoss()", P, P[::-1]),
+    ("BCEWithLogitsLoss(pos_weight=ml.tensor([1.0, 2, 3, 4]))", f(3, 4), P), ("MultiMarginLoss()", f(3, 4), i(4, 3)),
+    ("CTCLoss()", f(6, 2, 4), i(3, 2, 2) + 1, np.array([6, 5]), np.array([2, 1])),
+    ("CosineEmbeddingLoss()", f(3, 4), f(3, 4), SIGNS), ("TripletMarginLoss(3.0)", f(3, 4), f(3, 4), f(3, 4)),
+    ("MarginRankingLoss(5.0)", f(3), f(3), SIGNS), ("HingeEmbeddingLoss()", f(3), SIGNS),
+    ("SoftMarginLoss()", f(3), SIGNS), ("CosineSimilarity()", f(3, 4), f(3, 4)),
+    ("PairwiseDistance()", f(3, 4), f(3, 4)),
 ]
 layers = pytest.mark.parametrize("call, inputs", [pytest.param(call, arrays, id=call) for call, *arrays in CASES])
 
@@ -117,7 +135,8 @@ def test_text_makes_the_layer_again(call, inputs):
     if not list(layer.children()):
         again = eval(f"nn.{layer!r}")
         assert repr(again) == repr(layer)
-        assert [(n, t.shape) for n, t in again._state()] == [(n, t.shape) for n, t in layer._state()]
+        shapes, others = [[(n, p.shape) for n, p in x.named_parameters()] for x in (layer, again)]
+        assert shapes == others
 
 
 @layers
