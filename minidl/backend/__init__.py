@@ -87,9 +87,11 @@ def find(device="cpu"):
 
 
 def to_host(array):
-    """The array as a NumPy array; brings demands that waited for a transfer to their answer."""
-    check_demands()
-    return of(array).to_host(array)
+    """The array as a NumPy array; a transfer from a device brings demands that waited for one to their answer."""
+    here = of(array)
+    if not here.eager:
+        check_demands()
+    return here.to_host(array)
 
 
 def to_device(array, name):
@@ -122,10 +124,13 @@ def demand(truth, error):
 
 
 def check_demands():
-    """Look at the demands that wait on devices."""
+    """Look at the demands that wait on devices: one transfer from each."""
     waiting, _waiting[:] = _waiting[:], []
-    for truth, error in waiting:
-        if not of(truth).to_host(truth):
+    for where in {device(truth) for truth, _ in waiting}:
+        truths, errors = zip(*[(t, e) for t, e in waiting if device(t) == where])
+        held = of(truths[0]).to_host(namespace(truths[0]).stack(truths))
+        if not held.all():
+            error = errors[held.argmin()]
             raise error() if callable(error) else error
 
 
