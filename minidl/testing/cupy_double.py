@@ -138,6 +138,8 @@ def checked(function, real, name):
                 declared.bind(*args, **keywords)
             except TypeError as error:
                 raise TypeError(f"cupy.{name}: {error}") from None
+        if short == "take":
+            keywords["mode"] = "wrap"                  # (CuPy does not look whether an index is in range)
         if short in ("sort", "argsort"):
             if keywords.setdefault("kind", "stable") not in (None, "stable"):
                 raise ValueError(f"cupy.{name}: kind can only be None or 'stable'")
@@ -207,10 +209,17 @@ class ndarray:
         return self.copy()
 
     def _key(self, key):
-        for part in key if isinstance(key, tuple) else (key,):
-            _moved.to_host += isinstance(part, ndarray) and part.dtype == bool         # how many are true is asked
-            _moved.to_device += isinstance(part, (list, tuple))
-        return bare(key, "an index")
+        """An index for NumPy: what is out of range wraps around, as CuPy does not look."""
+        parts = list(bare(key if isinstance(key, tuple) else (key,), "an index"))
+        uses = [0 if p is None or p is ... else p.ndim if getattr(p, "dtype", None) == bool else 1 for p in parts]
+        axis = 0
+        for i, (part, used) in enumerate(zip(parts, uses)):
+            _moved.to_host += getattr(part, "dtype", None) == bool     # how many are true is asked
+            _moved.to_device += isinstance(part, list)
+            if isinstance(part, np.ndarray) and part.dtype != bool and axis < self.ndim:
+                parts[i] = part % max(self.shape[axis], 1)
+            axis += self.ndim - sum(uses) if part is ... else used
+        return tuple(parts) if isinstance(key, tuple) else parts[0]
 
     def __getitem__(self, key):
         return wrapped(self._array[self._key(key)])
@@ -308,13 +317,18 @@ def asnumpy(a):
     return a.get() if isinstance(a, ndarray) else np.asarray(a)
 
 
+def take_along_axis(a, indices, axis):
+    """Like NumPy's, but that what is out of range wraps around."""
+    return wrapped(np.take_along_axis(bare(a), bare(indices) % max(a.shape[axis], 1), axis))
+
+
 @contextmanager
 def _device(number=0):
     yield number
 
 
 DOUBLE = Namespace("cupy", np, REAL, ndarray=ndarray, asarray=asarray, array=array, ascontiguousarray=ascontiguousarray,
-                   asnumpy=asnumpy, cuda=SimpleNamespace(Device=_device, runtime=SimpleNamespace(getDeviceCount=lambda: 1)))
+                   asnumpy=asnumpy, take_along_axis=take_along_axis, cuda=SimpleNamespace(Device=_device, runtime=SimpleNamespace(getDeviceCount=lambda: 1)))
 
 
 @contextmanager
