@@ -13,6 +13,7 @@ from minidl.errors import ArgumentError, ShapeError
 from minidl.guests import flops
 from minidl.ops import conv
 from minidl.testing import opcheck
+from minidl.testing.samples import samples
 
 CONV = {1: ops.conv1d, 2: ops.conv2d, 3: ops.conv3d}
 TRANSPOSED = {1: ops.conv_transpose1d, 2: ops.conv_transpose2d, 3: ops.conv_transpose3d}
@@ -80,7 +81,7 @@ def test_transposed_convolution_is_the_transpose(problem):
 
 @pytest.mark.parametrize("op", [*CONV.values(), *TRANSPOSED.values()], ids=lambda op: op.op.name)
 def test_all_layouts_and_blocks_agree_with_the_definition(op, layout):
-    for inputs, params in opcheck.samples(op.op):
+    for inputs, params in samples(op.op):
         opcheck.check_rungs(op.op, inputs, params)
 
 
