@@ -1,7 +1,7 @@
 """Attention: every query takes a mean of the values, weighted by how its key products compare.
 
-The closed form cuts the (T, S) scores into tiles of queries and keeps of each row only the logarithm of its sum of
-exponentials, from which backward computes the tile again: memory is linear in the length of sequences.
+The closed form cuts the (T, S) scores into tiles of queries, and keeps of each row only the logarithm of its
+sum of exponentials, from which backward computes the tile again: memory is linear in the length of sequences.
 """
 from math import inf, prod
 
@@ -21,18 +21,19 @@ TILE = 1 << 19             # scores in a tile: a few MB
 
 
 @fused("query(*,H,T,D):float key(*,G,S,D) value(*,G,S,E) bias(_)? mask(_):bool? -> (*,H,T,E)")
-def attention(query, key, value, bias=None, mask=None, /, scale=None, is_causal=False, offset=0, window_size=(-1, -1),
-              softcap=0.0, dropout_p=0.0, dropout_key=None):
+def attention(query, key, value, bias=None, mask=None, /, scale=None, is_causal=False, offset=0,
+              window_size=(-1, -1), softcap=0.0, dropout_p=0.0, dropout_key=None):
     """Means of the values, weighted by softmax(query @ key.T * scale + bias).
 
     Args:
-        query (*, H, T, D), key (*, G, S, D), value (*, G, S, E): any floating dtype; H / G query heads share each key head.
+        query (*, H, T, D), key (*, G, S, D), value (*, G, S, E): any floating dtype; H / G query heads
+            share a key head.
         bias: added to the scores; broadcasts to (*, H, T, S). -inf hides a key.
         mask: bool, True where a query may see a key; broadcasts to (*, H, T, S).
         scale: what products are multiplied by; None: 1 / sqrt(D).
         is_causal: hide keys behind the query's own place.
-        offset: query t has the place t + offset among the keys: 0 aligns first with first, as PyTorch does; S - T last
-            with last, as a cache of earlier keys wants.
+        offset: query t has the place t + offset among the keys: 0 aligns first with first, as PyTorch does;
+            S - T last with last, as a cache of earlier keys wants.
         window_size: how many keys before and behind its own place a query sees; -1: all.
         softcap: c > 0 bends scores, before the bias, to c * tanh(scores / c); 0 leaves them.
         dropout_p: probability with which weights are dropped, in [0, 1].
@@ -45,13 +46,14 @@ def attention(query, key, value, bias=None, mask=None, /, scale=None, is_causal=
         ShapeError: shapes do not fit; H is no multiple of G.
         ArgumentError: dropout_p is outside [0, 1], or there is no dropout_key.
 
-    Source: Vaswani et al. 2017, "Attention Is All You Need", arXiv:1706.03762, eq. 1. Shared key heads: Ainslie et al.
-    2023, arXiv:2305.13245. Windows: Beltagy, Peters, Cohan 2020, arXiv:2004.05150, section 3.1. Tiles: Dao 2023,
-    "FlashAttention-2", arXiv:2307.08691, algorithms 1 and 2.
+    Source: Vaswani et al. 2017, "Attention Is All You Need", arXiv:1706.03762, eq. 1. Shared key heads:
+    Ainslie et al. 2023, arXiv:2305.13245. Windows: Beltagy, Peters, Cohan 2020, arXiv:2004.05150, section 3.1.
+    Tiles: Dao 2023, "FlashAttention-2", arXiv:2307.08691, algorithms 1 and 2.
     """
     (*lead, h, t, d), (g, s, e) = query.shape, value.shape[-3:]
     queries = reshape(query, (*lead, g, _heads_per_group(h, g), t, d))
-    scores = reshape(queries @ key[..., None, :, :].mT, (*lead, h, t, s)) * (max(d, 1) ** -0.5 if scale is None else scale)
+    scores = queries * (max(d, 1) ** -0.5 if scale is None else scale) @ key[..., None, :, :].mT
+    scores = reshape(scores, (*lead, h, t, s))
     if softcap:
         scores = tanh(scores / softcap) * softcap
     before, behind = _window(is_causal, window_size)
@@ -88,13 +90,15 @@ def _drawn_from(p, key):
 
 
 class _Tiles:
-    """One call, cut into tiles: arrays have axes (B, G, R, T or S, ...), where R query heads share a key head."""
+    """One call, cut into tiles: arrays have axes (B, G, R, T or S, ...): R query heads share a key head."""
 
-    def __init__(self, xp, query, key, value, bias, mask, scale, is_causal, offset, window_size, softcap, dropout_p, dropout_key):
+    def __init__(self, xp, query, key, value, bias, mask, scale, is_causal, offset, window_size, softcap,
+                 dropout_p, dropout_key):
         (*lead, h, t, d), (g, s, e) = query.shape, value.shape[-3:]
         b, r = prod(lead), _heads_per_group(h, g)
         self.xp, self.lead, self.sizes, self.offset, self.softcap = xp, lead, (b, g, r, t, s), offset, softcap
-        self.q, self.k, self.v = query.reshape(b, g, r, t, d), key.reshape(b, g, s, d), value.reshape(b, g, s, e)
+        self.q = query.reshape(b, g, r, t, d)
+        self.k, self.v = key.reshape(b, g, s, d), value.reshape(b, g, s, e)
         self.bias, self.mask = self._five("bias", bias), self._five("mask", mask)
         self.scale = max(d, 1) ** -0.5 if scale is None else scale
         self.window = _window(is_causal, window_size)
@@ -120,7 +124,7 @@ class _Tiles:
         return array.reshape(*(self.lead if b != 1 else (1,) * len(self.lead)), g * r, *rest)
 
     def __iter__(self):
-        """Index expressions (b, g, t, s) of tiles; keys outside the window of all their queries are left out."""
+        """Index expressions (b, g, t, s) of tiles, without keys that none of their queries sees."""
         b, g, r, t, s = self.sizes
         before, behind = self.window
         rows = max(1, min(t, max(32, TILE // max(1, r * s))))
@@ -164,12 +168,13 @@ class _Tiles:
         return scores, capped
 
     def kept(self, b, g, t, s):
-        """What dropout multiplies the weights of a tile by: 0 or 1 / (1 - p), the same however tiles are cut."""
-        (p, key), (bs, gs, r, rows, keys) = self.dropout, self.sizes
-        heads = [(i * gs + j) * r + k for i in range(bs)[b] for j in range(gs)[g] for k in range(r)]
-        drawn = [random.bernoulli(self.xp, key, (t.stop - t.start, keys), 1 - p, (head * rows + t.start) * keys)[:, s]
+        """What dropout multiplies weights by, 0 or 1 / (1 - p): the same however tiles are cut."""
+        (p, key), (batch, groups, r, queries, keys) = self.dropout, self.sizes
+        batch, rows = range(batch)[b], t.stop - t.start
+        heads = [(i * groups + j) * r + k for i in batch for j in range(groups)[g] for k in range(r)]
+        drawn = [random.bernoulli(self.xp, key, (rows, keys), 1 - p, (head * queries + t.start) * keys)[:, s]
                  for head in heads]
-        drawn = self.xp.stack(drawn).reshape(len(range(bs)[b]), len(range(gs)[g]), r, t.stop - t.start, s.stop - s.start)
+        drawn = self.xp.stack(drawn).reshape(len(batch), -1, r, rows, s.stop - s.start)
         return drawn.astype(self.q.dtype) * (1 / (1 - p) if p < 1 else 0.0)
 
 
@@ -181,7 +186,7 @@ def _(xp, query, key, value, *rest):
     for b, g, t, s in tiles:
         p, _ = tiles.scores(b, g, t, s)
         top = p.max(-1, keepdims=True)
-        top = xp.where(top == -inf, 0.0, top)                     # a row that sees nothing: its exponentials are 0
+        top = xp.where(top == -inf, 0.0, top)          # a row that sees nothing: its exponentials are 0
         p -= top
         xp.exp(p, out=p)
         total = p.sum(-1, keepdims=True)
@@ -190,7 +195,8 @@ def _(xp, query, key, value, *rest):
         if tiles.dropout:
             p *= tiles.kept(b, g, t, s)
         rows = (*p.shape[:2], p.shape[2] * p.shape[3], p.shape[4])
-        xp.divide(xp.matmul(p.reshape(rows), tiles.v[b, g, s]).reshape(*p.shape[:4], value.shape[-1]), total, out=out[b, g, :, t])
+        y = xp.matmul(p.reshape(rows), tiles.v[b, g, s]).reshape(*p.shape[:4], value.shape[-1])
+        xp.divide(y, total, out=out[b, g, :, t])
     return out.reshape(*query.shape[:-1], value.shape[-1]), (out, logsum)
 
 
@@ -214,7 +220,7 @@ def _(xp, g, kept, query, key, value, bias, mask, **params):
         if drops is not None:
             gs *= drops
         gs -= delta[b, g, :, t]
-        gs *= p                                                   # d/d(scores)
+        gs *= p                                        # d/d(scores)
         if bias is not None:
             part = tiles.part(gbias, b, g, t, s)
             part += gs.sum(tuple([i for i, n in enumerate(part.shape) if n == 1]), keepdims=True)
@@ -248,14 +254,14 @@ def _(make):
     yield *qkv(s=0),
 
 
-def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None,
-                                 enable_gqa=False, dropout_key=None, **more):
+def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False,
+                                 scale=None, enable_gqa=False, dropout_key=None, **more):
     """`attention` with PyTorch's arguments.
 
     Args:
         query (*, H, T, D), key (*, G, S, D), value (*, G, S, E): any floating dtype.
-        attn_mask: bool, True where a query may see a key; or floating, added to the scores, and given its gradient.
-            Broadcasts to (*, H, T, S).
+        attn_mask: bool, True where a query may see a key; or floating, added to the scores, and given its
+            gradient. Broadcasts to (*, H, T, S).
         dropout_p: probability with which weights are dropped; needs `dropout_key`, a random Key.
         is_causal: query t sees keys up to t only.
         scale: what products are multiplied by; None: 1 / sqrt(D).
@@ -270,8 +276,9 @@ def scaled_dot_product_attention(query, key, value, attn_mask=None, dropout_p=0.
     """
     query, key, value, attn_mask = map(as_tensor, (query, key, value, attn_mask))
     if not enable_gqa and query.shape[-3:-2] != key.shape[-3:-2]:
-        raise ShapeError(message("scaled_dot_product_attention", "key", f"{query.shape[-3:-2]} heads as query", key.shape,
-                                 "Set enable_gqa=True to let query heads share key heads."))
+        hint = "Set enable_gqa=True to let query heads share key heads."
+        expected = f"as many heads as query {query.shape}"
+        raise ShapeError(message("scaled_dot_product_attention", "key", expected, key.shape, hint))
     bias, mask = (None, attn_mask) if attn_mask is not None and attn_mask.dtype == bool else (attn_mask, None)
-    return attention(query, key, value, bias, mask, scale=scale, is_causal=is_causal, dropout_p=dropout_p,
-                     dropout_key=dropout_key, **more)
+    more.update(scale=scale, is_causal=is_causal, dropout_p=dropout_p, dropout_key=dropout_key)
+    return attention(query, key, value, bias, mask, **more)

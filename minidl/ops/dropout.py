@@ -1,4 +1,4 @@
-"""Dropout: zeros at random, the rest scaled up so that means stay. The mask is drawn again in backward, not kept."""
+"""Dropout: zeros at random, the rest scaled up so that means stay. Backward draws the mask again."""
 import math
 
 from ..backend import random
@@ -16,8 +16,8 @@ def dropout(xp, x, /, p, key, axes=None):
         x (*): any floating dtype.
         p: in [0, 1].
         key: a random Key: the same key drops the same elements.
-        axes: along which elements are dropped one by one; they fall together along the others. None: along all;
-            (0, 1): whole channels of images (N, C, H, W).
+        axes: along which elements are dropped one by one; along the others they fall together. None: along
+            all; (0, 1): whole channels of images (N, C, H, W).
 
     Returns:
         (*): with x as its mean over all keys (unless p is 1).
@@ -25,8 +25,8 @@ def dropout(xp, x, /, p, key, axes=None):
     Raises:
         ArgumentError: p is outside [0, 1]; no such axes; `key` is not a Key.
 
-    Source: Srivastava et al. 2014, "Dropout: A Simple Way to Prevent Neural Networks from Overfitting", JMLR 15; whole
-    channels: Tompson et al. 2014, "Efficient Object Localization Using Convolutional Networks", arXiv:1411.4280.
+    Source: Srivastava et al. 2014, "Dropout: A Simple Way to Prevent Neural Networks from Overfitting",
+    JMLR 15; channels: Tompson et al. 2014, arXiv:1411.4280.
     """
     if not 0 <= p <= 1:
         raise ArgumentError(message("dropout", "p", "a number in [0, 1]", repr(p)))
@@ -79,7 +79,7 @@ def alpha_dropout(x, /, p, key, axes=None):
     Raises:
         ArgumentError: p is outside [0, 1); no such axes; `key` is not a Key.
 
-    Source: Klambauer et al. 2017, "Self-Normalizing Neural Networks", arXiv:1706.02515, section "New Dropout Technique".
+    Source: Klambauer et al. 2017, "Self-Normalizing Neural Networks", arXiv:1706.02515.
     """
     if not 0 <= p < 1:
         raise ArgumentError(message("alpha_dropout", "p", "a number in [0, 1)", repr(p)))

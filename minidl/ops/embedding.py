@@ -48,7 +48,7 @@ def _row(op, rows, padding_idx):
     if padding_idx is None:
         return None
     if not -rows <= padding_idx < rows:
-        raise ArgumentError(message(op, "padding_idx", f"None or an integer in [-{rows}, {rows})", repr(padding_idx)))
+        raise ArgumentError(message(op, "padding_idx", f"an integer in [-{rows}, {rows})", repr(padding_idx)))
     return padding_idx % rows
 
 
@@ -73,7 +73,7 @@ def embedding_bag(index, weight, offsets=None, per_sample_weights=None, /, mode=
     Args:
         index (B, L) or (P): integers in [0, V): B bags of L; or all bags one after another.
         weight (V, D): the table, any floating dtype.
-        offsets (B), with index (P) only: where each bag starts; the first is 0, and none is before the one in front.
+        offsets (B), with index (P) only: where each bag starts: 0, and then never before the one in front.
         per_sample_weights (as index), with mode "sum" only: what each row is multiplied by.
         mode: "sum", "mean" or "max".
         padding_idx: a row that is left out of every bag; negative ones count from the end.
@@ -83,10 +83,11 @@ def embedding_bag(index, weight, offsets=None, per_sample_weights=None, /, mode=
         (B, D): 0 for an empty bag. Of rows that tie for a maximum, each gets its share of the gradient.
 
     Raises:
-        ArgumentError: an unknown mode; an index, an offset or padding_idx out of range; weights in another mode.
+        ArgumentError: an unknown mode; an index, offset or padding_idx out of range; weights in another mode.
         ShapeError: offsets are missing or given in vain; weights do not have index's shape.
 
-    Source: Joulin et al. 2016, "Bag of Tricks for Efficient Text Classification", arXiv:1607.01759; PyTorch's `embedding_bag`.
+    Source: Joulin et al. 2016, "Bag of Tricks for Efficient Text Classification", arXiv:1607.01759; PyTorch,
+    `torch.nn.functional.embedding_bag`.
     """
     _check_bags(index, offsets, per_sample_weights, mode)
     if offsets is None:
@@ -103,7 +104,9 @@ def embedding_bag(index, weight, offsets=None, per_sample_weights=None, /, mode=
     if per_sample_weights is not None:
         rows = rows * reshape(per_sample_weights, (-1, 1))
     total = _added_to_rows(rows, bag, bags)
-    return total / maximum(_added_to_rows(counts.astype(rows.dtype), bag, bags), 1.0) if mode == "mean" else total
+    if mode == "mean":
+        total = total / maximum(_added_to_rows(counts.astype(rows.dtype), bag, bags), 1.0)
+    return total
 
 
 def _check_bags(index, offsets, weights, mode):
@@ -112,17 +115,21 @@ def _check_bags(index, offsets, weights, mode):
     if index.ndim != (2 if offsets is None else 1):
         raise ShapeError(message("embedding_bag", "index", "(B, L), or (P) with offsets", index.shape))
     if weights is not None and mode != "sum":
-        raise ArgumentError(message("embedding_bag", "per_sample_weights", 'None unless mode is "sum"', f"some with {mode!r}"))
+        expected = 'None unless mode is "sum"'
+        raise ArgumentError(message("embedding_bag", "per_sample_weights", expected, f"some, and {mode!r}"))
     if weights is not None and weights.shape != index.shape:
-        raise ShapeError(message("embedding_bag", "per_sample_weights", f"{index.shape} as index", weights.shape))
+        expected = f"{index.shape} as index"
+        raise ShapeError(message("embedding_bag", "per_sample_weights", expected, weights.shape))
 
 
 @primitive("offsets(B):int -> (P)", differentiable=False)
 def _bag_of(xp, offsets, /, count, include_last_offset):
     """The number of the bag that each of `count` places is in."""
-    edges = xp.concatenate([offsets.astype("int64"), xp.full(0 if include_last_offset else 1, count, "int64")])
-    backend.demand((edges[0] == 0) & (edges[-1] == count) & (edges[1:] >= edges[:-1]).all(), lambda: ArgumentError(message(
-        "embedding_bag", "offsets", f"numbers that rise from 0 to at most {count}, the length of index", offsets)))
+    end = xp.full(0 if include_last_offset else 1, count, "int64")
+    edges = xp.concatenate([offsets.astype("int64"), end])
+    rise = (edges[0] == 0) & (edges[-1] == count) & (edges[1:] >= edges[:-1]).all()
+    backend.demand(rise, lambda: ArgumentError(message(
+        "embedding_bag", "offsets", f"numbers that rise from 0 to {count}, as index is long", offsets)))
     return xp.searchsorted(edges[:-1], xp.arange(count), side="right") - 1
 
 
@@ -130,7 +137,7 @@ def _bag_of(xp, offsets, /, count, include_last_offset):
 def _max_of_bags(xp, x, bag, /, bags):
     """The largest elements of each bag; 0 where there is none. Bags lie one after another."""
     best, step = x.copy(), 1
-    while step < len(x):                               # best[i]: of the 2 * step places up to i, as far as they are in i's bag
+    while step < len(x):               # best[i] becomes that of the 2 * step places up to i, within i's bag
         same = (bag[step:] == bag[:-step])[:, None]
         best[step:] = xp.where(same, xp.maximum(best[step:], best[:-step]), best[step:])
         step *= 2
@@ -148,7 +155,7 @@ def _(g, x, bag, out, bags):
 @embedding.samples
 def _(make):
     yield make.integers(5, 2, 3), make.normal(5, 4)
-    yield make.integers(4, 7), make.normal(5, 4), -1   # (nothing flows into a row of padding: tests/ops/test_embedding.py)
+    yield make.integers(4, 7), make.normal(5, 4), -1           # (nothing flows into padding, so none is here)
     yield make.integers(5), make.normal(5, 4)
     yield make.integers(5, 0, 2), make.normal(5, 4)
 

@@ -1,7 +1,7 @@
 """Piecewise linear activations: the rectifiers and the cheap stand-ins for smooth curves.
 
-In NumPy a product with a mask is ten times as quick as `where`, and `clip` three times as quick as `maximum` with a
-number: hence their use.  At a kink the gradient is that of one of the sides.
+In NumPy a product with a mask is ten times as quick as `where`, and `clip` three times as quick as `maximum`
+with a number: hence their use.  At a kink the gradient is that of one of the sides.
 """
 from math import inf
 
@@ -11,11 +11,19 @@ from ..op import fused, primitive
 __all__ = ["hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "prelu", "relu", "relu6"]
 
 
+SECTIONS = """Args:
+        x (*): any floating dtype.
+
+    Returns:
+        (*): like x.
+
+    Source:"""
+
+
 def activation(kind=primitive):
-    """Declare an activation of x alone: a method of its own name; its docstring gets the sections that all share."""
+    """Declare an activation of x alone: a method of its own name; its docstring gets what all share."""
     def declare(fn):
-        head, source = fn.__doc__.split("Source:")
-        fn.__doc__ = f"{head}Args:\n        x (*): any floating dtype.\n\n    Returns:\n        (*): like x.\n\n    Source:{source}"
+        fn.__doc__ = fn.__doc__.replace("Source:", SECTIONS)
         return kind("x(*):float -> (*)", methods=[fn.__name__])(fn)
     return declare
 
@@ -51,7 +59,7 @@ def hardtanh(xp, x, /, min_val=-1.0, max_val=1.0):
     Source: Collobert 2004, "Large Scale Machine Learning", thesis, Paris VI.
     """
     if not min_val < max_val:
-        raise ArgumentError(message("hardtanh", "min_val, max_val", "min_val < max_val", f"{min_val}, {max_val}"))
+        raise ArgumentError(message("hardtanh", "min_val, max_val", "min_val < max_val", (min_val, max_val)))
     return xp.clip(x, min_val, max_val)
 
 

@@ -87,7 +87,8 @@ def gumbel_softmax(x, /, key, tau=1.0, hard=False, axis=-1):
     Raises:
         ArgumentError: tau is not positive.
 
-    Source: Jang, Gu, Poole 2016, "Categorical Reparameterization with Gumbel-Softmax", arXiv:1611.01144, eq. 2.
+    Source: Jang, Gu, Poole 2016, "Categorical Reparameterization with Gumbel-Softmax", arXiv:1611.01144,
+    eq. 2.
     """
     if not tau > 0:
         raise ArgumentError(message("gumbel_softmax", "tau", "a number > 0", repr(tau)))
