@@ -47,7 +47,7 @@ def attention(query, key, value, bias=None, mask=None, /, scale=None, is_causal=
         ArgumentError: dropout_p is outside [0, 1], or there is no dropout_key.
 
     Source: Vaswani et al. 2017, "Attention Is All You Need", arXiv:1706.03762, eq. 1. Shared key heads:
-    Ainslie et al. 2023, arXiv:2305.13245. Windows: Beltagy, Peters, Cohan 2020, arXiv:2004.05150, section 3.1.
+    Ainslie et al. 2023, arXiv:2305.13245. Windows: Beltagy, Peters, Cohan 2020, arXiv:2004.05150.
     Tiles: Dao 2023, "FlashAttention-2", arXiv:2307.08691, algorithms 1 and 2.
     """
     (*lead, h, t, d), (g, s, e) = query.shape, value.shape[-3:]
