@@ -171,6 +171,7 @@ class Primitive(Op):
         self.out_at = self.wants.index("out") if "out" in wants else None
         self.namespace["rule"] = rule
         self.rebuild()
+        vars(self).pop("pull", None)                   # an earlier rule's
         if specialise.is_arithmetic(rule) and "+" not in self.contract_text:
             self.pull = self._first_pull
         return rule

@@ -92,9 +92,10 @@ def write_pull(op):
 def _results(rule):
     """[(is it a thunk, its expression)] of a rule that is a single return; else None."""
     try:
-        *before, last = ast.parse(textwrap.dedent(inspect.getsource(rule))).body[0].body
+        definition = ast.parse(textwrap.dedent(inspect.getsource(rule))).body[0]
     except (OSError, SyntaxError):
         return None
+    *before, last = definition.body if isinstance(definition, ast.FunctionDef) else [None]     # (a lambda's line is anything)
     if before or not isinstance(last, ast.Return):
         return None
     values = last.value.elts if isinstance(last.value, ast.Tuple) else [last.value]

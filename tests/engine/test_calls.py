@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import minidl as ml
-from minidl import Tensor, ops
+from minidl import Tensor, gradients, ops
 from minidl.errors import ArgumentError, DTypeError, GradError, ShapeError
 from minidl.op import primitive
 
@@ -142,3 +142,15 @@ def test_a_tensor_in_python():
         Tensor([1, 2], requires_grad=True)
     assert repr(ml.tensor([1.0, 2.0])) == "tensor([1., 2.])" and "requires_grad=True" in repr(leaf(2))
     assert repr(leaf(1) * 2.0).endswith("from=multiply)") and x.to("float64").dtype == np.float64
+
+
+def test_a_rule_may_be_a_lambda_and_be_declared_anew():
+    @primitive("a(...) b(...) -> (...)")
+    def _product(xp, a, b, /):
+        return a * b
+
+    x, y = leaf(3), leaf(3)
+    for rule, want in ((lambda g, a, b: (g * b, g * a), y.data), (lambda g, a: (g.exp(), None), np.full(3, np.e))):
+        _product.vjp(rule)
+        gx, _ = gradients(_product(x, y).sum(), [x, y])
+        np.testing.assert_allclose(gx.data, want)
