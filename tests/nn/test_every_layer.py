@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import minidl as ml
-from minidl import Tensor, nn
+from minidl import Tensor, backend, nn
+from minidl.testing.cupy_double import counting
 
 RNG = np.random.default_rng(0)
 CONTAINERS = {"Module", "Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict"}
@@ -92,18 +93,24 @@ def build(call):
     return layer
 
 
-def run(layer, inputs, seed=3):
-    """The floating outputs, from inputs as they are or as floats that want gradients."""
-    ml.seed(seed)
+def given(layer, inputs, device="cpu"):
+    """The inputs as tensors, floats as leaves in the layer's dtype."""
     dtype = next((p.dtype for p in layer.parameters()), np.dtype("float32"))
 
     def leaf(a):
         if isinstance(a, tuple):
             return tuple(map(leaf, a))
-        return Tensor(a.astype(dtype), requires_grad=True) if a.dtype.kind == "f" else Tensor(a)
+        floating = a.dtype.kind == "f"
+        return Tensor(backend.to_device(a.astype(dtype) if floating else a.copy(), device), requires_grad=floating)
 
-    given = list(map(leaf, inputs))
-    return [y for y in tensors(layer(*given)) if y.dtype.kind != "i"], tensors(given)
+    return list(map(leaf, inputs))
+
+
+def run(layer, inputs, seed=3):
+    """The floating outputs, and the inputs' tensors."""
+    ml.seed(seed)
+    inputs = given(layer, inputs)
+    return [y for y in tensors(layer(*inputs)) if y.dtype.kind != "i"], tensors(inputs)
 
 
 def tensors(values):
@@ -195,6 +202,23 @@ def test_checkpointing_changes_nothing(call, inputs):
     same(plain.state_dict().values(), saving.state_dict().values())      # running statistics moved once
     same([p.grad for p in plain.parameters()], [p.grad for p in saving.parameters()])
     same([t.grad for t in leaves if t.requires_grad], [t.grad for t in others if t.requires_grad])
+
+
+@layers
+def test_a_training_step_on_a_device_moves_nothing(call, inputs, double):
+    here, there, results = build(call), build(call).to("cuda"), []
+    for layer, device in ((here, "cpu"), (there, "cuda")):
+        arguments = given(layer, inputs, device)
+        ml.seed(3)
+        with counting() as moved:
+            outs = [y for y in tensors(layer(*arguments)) if y.dtype.kind != "i"]
+            sum([(y * y).sum() for y in outs[1:]], start=(outs[0] * outs[0]).sum()).backward()
+        assert not moved.total
+        leaves = [*layer.parameters(), *[t for t in tensors(arguments) if t.requires_grad]]
+        results.append([*outs, *layer.state_dict().values(), *[t.grad for t in leaves]])
+    for x, y in zip(*results, strict=True):
+        assert y.device == "cuda:0"
+        np.testing.assert_allclose(x.numpy(), y.numpy(), rtol=1e-5, atol=1e-5)
 
 
 class Checkpointed(nn.Module):

@@ -135,10 +135,15 @@ def test_what_would_be_lost_is_refused():
         def __init__(self, layers):
             self.layers = layers
 
+        def forward(self, x):
+            return x @ x
+
     for layers, kind in (([nn.Linear(1, 1)], "ModuleList"), ({"a": nn.Linear(1, 1)}, "ModuleDict"),
                          ((nn.Parameter([1.0]),), "ParameterList")):
         with pytest.raises(ArgumentError, match=rf"\[Hidden\] layers: expected a {kind}, got a (list|dict|tuple)"):
             list(Hidden(layers).parameters())
+        with pytest.raises(ShapeError, match=r"\(in Hidden\)$"):                 # other errors keep their own text
+            Hidden(layers)(leaf(2, 3))
     assert not list(Hidden([1, "a", {}]).parameters())
     net = Block(3)
     with pytest.raises(ArgumentError, match=r"\[Block\] scale: expected a Parameter, as it is one, got Tensor"):
