@@ -71,8 +71,9 @@ def demand_each(xp, op, argument, expected, x, truth):
     """Demand that `truth` holds of each element of x; the error names the first of which it does not."""
     def error():
         wrong = xp.nonzero(~truth.ravel())[0]
-        place = tuple(map(int, np.unravel_index(int(wrong[0]), x.shape)))
-        found = f"{x.ravel()[wrong[0]]} at {place}, the first of {len(wrong)} such among {x.size}"
+        first = int(wrong[0])
+        place = tuple(map(int, np.unravel_index(first, x.shape)))
+        found = f"{x.ravel()[first].item()} at {place}, the first of {len(wrong)} such among {x.size}"
         return ArgumentError(message(op, argument, expected, found))
     demand(truth.all(), error)
 

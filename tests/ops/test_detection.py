@@ -74,6 +74,18 @@ def test_the_weight_of_the_aspect_term_passes_no_gradient():
         assert a.grad.numpy()[0, axis] == pytest.approx((up - down) / 2e-6, abs=1e-6)
 
 
+def test_losses_of_boxes_are_one_less_the_overlap():
+    a, b = boxes(5), boxes(5)
+    for loss, overlap in ((ops.box_iou_loss, ops.box_iou), (ops.generalized_box_iou_loss, ops.box_giou),
+                          (ops.distance_box_iou_loss, ops.box_diou),
+                          (ops.complete_box_iou_loss, ops.box_ciou)):
+        want = 1 - overlap(a, b, pairwise=False).numpy()
+        np.testing.assert_allclose(loss(a, b).numpy(), want)
+        assert loss(a, b, "mean").item() == pytest.approx(want.mean())
+        with pytest.raises(ShapeError, match=rf"\[{loss.__name__}\] boxes2: .*as boxes1.*broadcast"):
+            loss(a, b[:1])
+
+
 @given(st.permutations(["xyxy", "xywh", "cxcywh"]))
 def test_formats_come_back_from_a_round_trip(formats):
     b = boxes(4)
