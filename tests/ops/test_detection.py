@@ -119,12 +119,12 @@ def test_nms_is_the_greedy_rule_with_ties_by_position(n, threshold, levels):
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 200), st.integers(1, 5))
 def test_groups_do_not_meet(n, groups):
-    b, scores, group = boxes(n), rng.random(n), rng.integers(-1, groups, n)
+    b, scores, group = boxes(n), rng.integers(0, 30, n) / 30, rng.integers(-1, groups, n)
     alone = []
     for g in range(-1, groups):
         mine = np.flatnonzero(group == g)
         alone += list(mine[greedy(b[mine], scores[mine], 0.3)])
-    assert list(ops.batched_nms(b, scores, group, 0.3).numpy()) == sorted(alone, key=lambda i: -scores[i])
+    assert list(ops.batched_nms(b, scores, group, 0.3).numpy()) == sorted(alone, key=lambda i: (-scores[i], i))
 
 
 def test_a_threshold_that_is_no_float32_is_taken_as_it_is():
