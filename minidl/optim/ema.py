@@ -1,6 +1,7 @@
 """Exponential moving average of a model's state."""
 from contextlib import contextmanager
 
+from .. import backend
 from ..dtypes import is_float
 from ..errors import ArgumentError, CheckpointError, message
 
@@ -60,4 +61,5 @@ class EMA:
                                           f"a difference in {sorted(wrong)[:4]}"))
         self.updates = saved["updates"]
         for name, array in saved["shadow"].items():
-            self.shadow[name][...] = array
+            kept = self.shadow[name]
+            kept[...] = backend.to_device(array, backend.device(kept))
