@@ -91,21 +91,30 @@ def suppressed(case, threshold, classes=None):
     return ops.batched_nms(boxes, scores, Tensor(classes), float(threshold))
 
 
-def detections(case, variant, shape):
-    """Rows x1 y1 x2 y2 score class of YOLO's post-processing."""
+def detections(case, name, variant):
+    """Rows x1 y1 x2 y2 score class of YOLO's post-processing.
+
+    Which of two equal scores comes first is nobody's promise: both sides are put in one order.
+    """
     text, pred = case.config["yolov8_nms"], case.inputs["pred"][0]
-    if variant == "yolov5":
+    if name.startswith("yolov5"):
         text = case.config["yolov5_nms_in4+obj+3cls"]
         keep = pred[:, 4] > float(re.search(r"conf (\.\d+)", text)[1])
         pred = np.concatenate([pred[:, :4], pred[:, 5:] * pred[:, 4:5]], 1)[keep]
-    part = text[text.index(variant):] if variant in text else text
-    confidence, overlap = (float(re.search(rf"{w} (\.\d+)", part)[1]) for w in ("conf", "iou"))
+    own = next((p for p in text.split(";") if variant and p.strip().startswith(variant)), "")
+    confidence, overlap = (float(re.search(rf"{w} (\.\d+)", own + text)[1]) for w in ("conf", "iou"))
     limit = re.search(r"max_det (\d+)", text)
     boxes = ops.box_convert(Tensor(pred[:, :4].copy()), "cxcywh", "xyxy")
     boxes, scores, labels = ops.multiclass_nms(boxes, Tensor(pred[:, 4:].copy()), confidence, overlap,
                                                max_detections=int(limit[1]) if limit else 300,
-                                               multi_label="multilabel" in variant, agnostic="agnostic" in variant)
-    return np.concatenate([boxes.numpy(), scores.numpy()[:, None], labels.numpy()[:, None]], 1).astype("f4")
+                                               multi_label=variant == "_multilabel",
+                                               class_agnostic=variant == "_agnostic")
+    case.outputs[name] = _ordered(case.outputs[name])
+    return _ordered(np.concatenate([boxes.numpy(), scores.numpy()[:, None], labels.numpy()[:, None]], 1).astype("f4"))
+
+
+def _ordered(rows):
+    return rows[np.lexsort([*rows[:, :4].T, -rows[:, 4]])]
 
 
 def boxed(case, options, shape):
@@ -163,8 +172,8 @@ FAMILIES = {
     "adaptive_avg_": lambda c, _, s: ops.adaptive_avg_pool2d(feature(c), tuple(s[2:])),
     "pixel_shuffle": lambda c, _, s: ops.pixel_shuffle(feature(c), round(s[2] / c.inputs["feat"].shape[2])),
     "lrn": lambda c, *_: ops.local_response_norm(feature(c), numbers(c.config["lrn"])[-1]),
-    "letterbox_": boxed, "yolov8_nms": lambda c, v, s: detections(c, v.strip("_") or "yolov8", s),
-    "yolov5_nms": lambda c, v, s: detections(c, "yolov5", s),
+    "letterbox_": boxed, "yolov8_nms": lambda c, v, s: detections(c, f"yolov8_nms{v}", v),
+    "yolov5_nms": lambda c, v, s: detections(c, f"yolov5_nms{v}", ""),
     "cv2_resize_linear_u8": lambda c, _, s: image.resize_linear(c.inputs["image_u8"], tuple(s[:2])),
     "pil_resize_up_": lambda c, f, s: image.resize(c.inputs["image_u8"], tuple(s[:2]), f),
     "pil_resize_": lambda c, f, s: image.resize(c.inputs["image_u8"], tuple(s[:2]), f),
