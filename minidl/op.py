@@ -158,6 +158,8 @@ class Op:
 
 
 class Primitive(Op):
+    """An op with a forward on arrays and, if it has a gradient, a rule on tensors."""
+
     stage = "primitive"
 
     def __init__(self, fn, *declared):
@@ -203,6 +205,8 @@ class Primitive(Op):
 
 
 class Fused(Op):
+    """An op that other ops define; it may have a closed form on arrays."""
+
     stage = "definition"       # until a closed form is attached
     closed_form = None
 

@@ -23,6 +23,8 @@ from .errors import ShapeError, message
 
 @dataclass(frozen=True)
 class Slot:
+    """One array of a contract: its name, axes and kind."""
+
     name: str
     dims: tuple
     kind: str = "same"
@@ -40,6 +42,8 @@ class Slot:
 
 @dataclass(frozen=True)
 class Contract:
+    """A contract line, parsed."""
+
     inputs: tuple
     outputs: tuple
     several: bool              # the op returns a tuple
