@@ -1,7 +1,7 @@
 """What an op's contract promises, tried out: tests/ops/test_every_op.py runs all of it.
 
-From the one line of a contract come shapes that satisfy it, and every way to break it: an axis that is one too
-long, an axis too few, a dtype of the wrong kind, None, an array on another device.
+From the one line of a contract come shapes that satisfy it, and every way to break it: an axis that is one
+too long, an axis too few, a dtype of the wrong kind, None, an array on another device.
 """
 import re
 
@@ -17,11 +17,10 @@ from .cupy_double import installed
 from .opcheck import leaves, pull, quiet, seeds_for
 from .samples import flat, frozen, mapped, outputs, samples
 
-
 # -- what comes out ----------------------------------------------------------------------
 
 def splits(op, inputs):
-    """(env, [(lead, named axes)]): the sizes of the contract's symbols, and what it says of each input's axes.
+    """(env, [(lead, named axes)]): the sizes of the contract's symbols, and what it says of the inputs' axes.
 
     For calls that the contract refuses and the op takes otherwise: (None, any axes).
     """
@@ -60,13 +59,13 @@ def check_fits(op, inputs, params, outs=None):
             raise AssertionError(f"[{op.name}] breaks its contract {op.contract_text!r}: {error}") from None
         if lead == "...":
             batch = y.shape[:y.ndim - len(tail)]
-            assert batch == env["..."], f"[{op.name}] output's leading axes {batch}, the inputs' give {env['...']}"
+            assert batch == env["..."], f"[{op.name}] leading axes {batch}, the inputs' give {env['...']}"
 
 
 # -- empty axes --------------------------------------------------------------------------
 
 def axes_of(op, inputs):
-    """{what binds them together: [(input, axis)]}: the inputs' axes by the contract's symbols and leading axes."""
+    """{what binds them together: [(input, axis)]}: the inputs' axes by symbols and leading axes."""
     groups: dict = {}
     for n, ((lead, tail), value) in enumerate(zip(splits(op, inputs)[1], inputs)):
         array = max(flat([value]), key=np.ndim, default=np.zeros(()))
@@ -85,24 +84,27 @@ def _without(inputs, places):
     """The inputs with nothing left along some axes."""
     inputs = list(inputs)
     for n, axis in places:
-        nothing = (slice(None),) * axis + (slice(0, 0),)
-        inputs[n], = mapped(lambda a: a[nothing] if a.ndim >= len(nothing) else a, [inputs[n]])     # noqa: B023
+        def empty(a, nothing=(slice(None),) * axis + (slice(0, 0),)):
+            return a[nothing] if a.ndim >= len(nothing) else a
+        inputs[n], = mapped(empty, [inputs[n]])
     return inputs
 
 
 def _without_leads(op, inputs):
     """The inputs without their leading axes."""
-    def core(a, n):
-        lead, tail = kinds[n]
-        extra = a.ndim - len(tail) if lead else 0
-        return a[(0,) * extra] if 0 not in a.shape[:extra] else np.zeros(a.shape[extra:], a.dtype)
+    def core(kind, value):
+        lead, tail = kind
 
-    kinds = splits(op, inputs)[1]
-    return [mapped(lambda a: core(a, n), [value])[0] for n, value in enumerate(inputs)]            # noqa: B023
+        def first(a):
+            extra = a.ndim - len(tail) if lead else 0
+            return a[(0,) * extra] if 0 not in a.shape[:extra] else np.zeros(a.shape[extra:], a.dtype)
+        return mapped(first, [value])[0]
+
+    return list(map(core, splits(op, inputs)[1], inputs))
 
 
 def check_empties(op, inputs, params):
-    """Each axis empty in turn, and no leading axes at all: it runs and gives the right shapes, or says why not."""
+    """Each axis empty in turn, and no leading axes: it runs and gives the right shapes, or says why not."""
     variants = [_without(inputs, places) for places in axes_of(op, inputs).values()]
     for given_ in [*variants, _without_leads(op, inputs)]:
         given_ = mapped(frozen, given_)
@@ -114,7 +116,8 @@ def check_empties(op, inputs, params):
                 continue
             check_fits(op, given_, params, outs)
             for g, t in zip(pull(outs, seeds_for(outs), live), live):
-                assert g is None or (g.shape, g.dtype) == (t.shape, t.dtype), f"[{op.name}] gradient {g.shape} of {t}"
+                fits = g is None or (g.shape, g.dtype) == (t.shape, t.dtype)
+                assert fits, f"[{op.name}] gradient {g.dtype} {g.shape} of {t.dtype} {t.shape}"
 
 
 # -- shapes from the contract --------------------------------------------------------------
@@ -146,11 +149,12 @@ def conforming(draw, contract, like):
 
 def arrays(op, shapes, like):
     """Arrays of these shapes with the dtypes of `like`: 1 everywhere, but for indices 0."""
-    def array(shape, slot, dtype):
-        return np.full(shape, 0 if slot.kind == "int" else 1, dtype)
+    def array(slot, shape, value):
+        if slot.many:
+            return [np.ones(one, value[0].dtype) for one in shape]
+        return None if shape is None else np.full(shape, 0 if slot.kind == "int" else 1, value.dtype)
 
-    return [None if shape is None else [array(one, slot, flat([value])[0].dtype) for one in shape] if slot.many
-            else array(shape, slot, value.dtype) for slot, shape, value in zip(op.contract.inputs, shapes, like)]
+    return list(map(array, op.contract.inputs, shapes, like))
 
 
 # -- every way to break it -----------------------------------------------------------------
@@ -168,7 +172,8 @@ def _resized(op, given_):
             if op.contract.inputs[n].many:
                 first, *others = given_[n]
                 if any(other.shape == first.shape != () for other in others) and key[0] != "_":
-                    yield f"{key} in one of {op.inputs[n]}", n, [_longer(first, min(axis, first.ndim - 1)), *others]
+                    longer = _longer(first, min(axis, first.ndim - 1))
+                    yield f"{key} in one of {op.inputs[n]}", n, [longer, *others]
             elif len(places) > 1:
                 yield f"{key} in {op.inputs[n]}", n, _longer(given_[n], axis)
     for n, slot in enumerate(op.contract.inputs):
@@ -189,6 +194,10 @@ def _of_other_rank(op, given_):
             yield f"too few axes in {op.inputs[n]}", n, np.ones((1,) * (len(tail) - 1), given_[n].dtype)
 
 
+def _in_dtype(value, dtype):
+    return mapped(lambda a: a.astype(dtype), [value])[0]
+
+
 def _of_other_dtype(op, given_):
     """A dtype of the wrong kind, or two where one is shared."""
     wrong = {"int": ("float64", "bool"), "bool": ("int64", "float32"), "float": ("int64", "bool")}
@@ -196,16 +205,18 @@ def _of_other_dtype(op, given_):
     shared = [n for n, slot in present if slot.kind in ("same", "float")]
     for n, slot in present:
         for dtype in wrong.get(slot.kind, ()):
-            yield f"{op.inputs[n]} in {dtype}", n, mapped(lambda a: a.astype(dtype), [given_[n]])[0]       # noqa: B023
+            yield f"{op.inputs[n]} in {dtype}", n, _in_dtype(given_[n], dtype)
         if n in shared and len(shared) > 1:
-            yield f"{op.inputs[n]} alone in another dtype", n, given_[n].astype("float16")
+            yield f"{op.inputs[n]} alone in another dtype", n, _in_dtype(given_[n], "float16")
         if n in shared and slot.many and len(given_[n]) > 1:
-            yield f"one of {op.inputs[n]} in another dtype", n, [given_[n][0].astype("float16"), *given_[n][1:]]
+            first, *others = given_[n]
+            yield f"one of {op.inputs[n]} in another dtype", n, [first.astype("float16"), *others]
 
 
 def _missing(op, given_):
     """None where the contract wants an array."""
-    return [(f"{slot.name} is None", n, None) for n, slot in enumerate(op.contract.inputs) if not slot.optional]
+    slots = enumerate(op.contract.inputs)
+    return [(f"{slot.name} is None", n, None) for n, slot in slots if not slot.optional]
 
 
 def _elsewhere(op, given_):
@@ -217,12 +228,12 @@ def _elsewhere(op, given_):
             for n, a in enumerate(given_) if isinstance(a, list) and len(a) > 1]
 
 
-BREACHES = [(_resized, ShapeError), (_of_other_rank, ShapeError), (_of_other_dtype, DTypeError), (_missing, ShapeError),
-            (_elsewhere, DeviceError)]
+BREACHES = [(_resized, ShapeError), (_of_other_rank, ShapeError), (_of_other_dtype, DTypeError),
+            (_missing, ShapeError), (_elsewhere, DeviceError)]
 
 
 def check_contract(op, examples=25):
-    """Shapes that satisfy the contract run, or the parameters do not fit them; what breaks it is refused in its terms."""
+    """Shapes that satisfy the contract run, unless parameters do not fit; others are refused in its terms."""
     cases = samples(op)
 
     @settings(max_examples=examples, deadline=None, derandomize=True, database=None,
@@ -248,7 +259,7 @@ def check_contract(op, examples=25):
 
 
 def check_refused(op, given_, params, what, error):
-    """A call fails with `error`, which names the op; where the op takes other shapes otherwise, it may run."""
+    """A call fails with `error`, which names the op; if the op takes other shapes otherwise, it may run."""
     lenient = op.fallback and error is ShapeError
     try:
         op(*mapped(as_tensor, given_), **params)

@@ -9,8 +9,9 @@ move data between host and device, or make the host wait for a value, is counted
         with counting() as moved: ...
         moved.to_host, moved.to_device
 
-Stricter than CuPy: NumPy's functions do not dispatch to it, an assignment under a mask counts as waiting, arrays
-that are broadcast cannot be written, and atomic additions (`ufunc.at`: other bits each time) are missing.
+Stricter than CuPy: NumPy's functions do not dispatch to it, an assignment under a mask counts as waiting,
+arrays that are broadcast cannot be written, and atomic additions (`ufunc.at`, other bits each time) are
+missing.
 """
 import inspect
 import re
@@ -30,9 +31,11 @@ try:
 except ImportError:                                    # then only the rules hold, not the list of what exists
     REAL = None
 
-UFUNC_KEYWORDS = {"out", "dtype", "casting"}           # (`where`, `order`, `subok`, ... are "wrong arguments")
-HOST = (bool, int, float, complex, str, tuple, list, dict, type, np.dtype, np.generic, type(None), type(NotImplemented))
-WAITS = {"nonzero", "flatnonzero", "argwhere", "unique", "unravel_index", "bincount", "histogram", "compress", "extract"}
+UFUNC_KEYWORDS = {"out", "dtype", "casting"}           # (`where`, `order`, `subok` are "wrong arguments")
+HOST = (bool, int, float, complex, str, tuple, list, dict, type, np.dtype, np.generic, type(None),
+        type(NotImplemented))
+WAITS = {"nonzero", "flatnonzero", "argwhere", "unique", "unravel_index", "bincount", "histogram", "compress",
+         "extract"}                                    # (and what says so in its docstring)
 
 
 @dataclass
@@ -49,7 +52,7 @@ class Moved:
 
 
 _moved = Moved()
-_wholes: WeakValueDictionary = WeakValueDictionary()   # id of a NumPy array that owns its memory -> its device array
+_wholes: WeakValueDictionary = WeakValueDictionary()   # id of a NumPy array that owns memory -> device array
 
 
 @contextmanager
@@ -104,21 +107,22 @@ def _new(array, whole):
 # -- what the real one takes, and when it waits ----------------------------------------
 
 def signature(real):
-    """The signature of a function of the real CuPy; compiled methods have theirs in the docstring. None: unknown."""
+    """The signature of a function of the real CuPy, or None; compiled ones have theirs in the docstring."""
     try:
         return inspect.signature(real)
     except (TypeError, ValueError):
         pass
-    found = re.match(r"[\w.]+\((self, )?(.*?)\)( -> .*)?$", (getattr(real, "__doc__", None) or "").split("\n")[0])
+    first_line = (getattr(real, "__doc__", None) or "").partition("\n")[0]
+    found = re.match(r"[\w.]+\((self, )?(.*?)\)( -> .*)?$", first_line)
     if not found:
         return None
-    scope = {}
-    exec(f"def f({re.sub(r'[A-Za-z_][A-Za-z_0-9]* (?=[a-z])', '', found[2])}): pass", scope)      # (without C types)
+    untyped, scope = re.sub(r"[A-Za-z_][A-Za-z_0-9]* (?=[a-z])", "", found[2]), {}
+    exec(f"def f({untyped}): pass", scope)
     return inspect.signature(scope["f"])
 
 
 def waits(real, name):
-    """Must the host know values before a result's shape is known, or before it may go on? CuPy's docstrings say so."""
+    """Must the host know values before it may go on? CuPy's docstrings say so."""
     text = " ".join((getattr(real, "__doc__", None) or "").split())
     return name in WAITS or "function may synchronize" in text or "performs device synchronization" in text
 
@@ -211,12 +215,13 @@ class ndarray:
     def _key(self, key):
         """An index for NumPy: what is out of range wraps around, as CuPy does not look."""
         parts = list(bare(key if isinstance(key, tuple) else (key,), "an index"))
-        uses = [0 if p is None or p is ... else p.ndim if getattr(p, "dtype", None) == bool else 1 for p in parts]
+        masks = [isinstance(p, np.ndarray) and p.dtype.kind == "b" for p in parts]
+        uses = [0 if p is None or p is ... else p.ndim if mask else 1 for p, mask in zip(parts, masks)]
         axis = 0
-        for i, (part, used) in enumerate(zip(parts, uses)):
-            _moved.to_host += getattr(part, "dtype", None) == bool     # how many are true is asked
+        for i, (part, mask, used) in enumerate(zip(parts, masks, uses)):
+            _moved.to_host += mask                     # how many are true is asked
             _moved.to_device += isinstance(part, list)
-            if isinstance(part, np.ndarray) and part.dtype != bool and axis < self.ndim:
+            if isinstance(part, np.ndarray) and not mask and axis < self.ndim:
                 parts[i] = part % max(self.shape[axis], 1)
             axis += self.ndim - sum(uses) if part is ... else used
         return tuple(parts) if isinstance(key, tuple) else parts[0]
@@ -234,14 +239,13 @@ class ndarray:
     def __getattr__(self, name):
         if name.startswith("__") or REAL is not None and not hasattr(REAL.ndarray, name):
             raise AttributeError(f"cupy.ndarray has no attribute {name!r}")
-        value = getattr(self._array, name)
-        return checked(value, getattr(REAL, "ndarray", None) and getattr(REAL.ndarray, name), f"ndarray.{name}") \
-            if callable(value) else wrapped(value)
+        value, real = getattr(self._array, name), REAL and getattr(REAL.ndarray, name)
+        return checked(value, real, f"ndarray.{name}") if callable(value) else wrapped(value)
 
 
 def _operator(name):
     def call(self, *others):
-        if not all(isinstance(o, (ndarray, np.ndarray, np.generic, bool, int, float, complex)) for o in others):
+        if not all(isinstance(o, (ndarray, np.ndarray, np.generic, int, float, complex)) for o in others):
             return NotImplemented
         result = getattr(self._array, name)(*[bare(o, name) for o in others])
         return self if result is self._array else wrapped(result)
@@ -270,8 +274,8 @@ class Ufunc:
     def __getattr__(self, name):
         if name == "at" or self._real is not None and not hasattr(self._real, name):
             raise AttributeError(f"cupy.{self._name} has no method {name!r}")
-        value = getattr(self._function, name)
-        return checked(value, getattr(self._real, name, None), f"{self._name}.{name}") if callable(value) else value
+        value, real = getattr(self._function, name), getattr(self._real, name, None)
+        return checked(value, real, f"{self._name}.{name}") if callable(value) else value
 
 
 class Namespace:
@@ -327,8 +331,9 @@ def _device(number=0):
     yield number
 
 
-DOUBLE = Namespace("cupy", np, REAL, ndarray=ndarray, asarray=asarray, array=array, ascontiguousarray=ascontiguousarray,
-                   asnumpy=asnumpy, take_along_axis=take_along_axis, cuda=SimpleNamespace(Device=_device, runtime=SimpleNamespace(getDeviceCount=lambda: 1)))
+CUDA = SimpleNamespace(Device=_device, runtime=SimpleNamespace(getDeviceCount=lambda: 1))
+DOUBLE = Namespace("cupy", np, REAL, ndarray=ndarray, asarray=asarray, array=array, asnumpy=asnumpy,
+                   ascontiguousarray=ascontiguousarray, take_along_axis=take_along_axis, cuda=CUDA)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What every op must do. tests/ops/test_every_op.py runs all of it on every sample (minidl/testing/samples.py) of every op.
+"""What every op must do: tests/ops/test_every_op.py runs all of it on every sample of every op.
 
 There is no list of exceptions: what an op cannot do its declaration says (`differentiable=False`,
 `deterministic=False`, `synchronises=True`, the contract's kinds), and that is checked.
@@ -19,7 +19,6 @@ from ..op import Fused, as_tensor
 from ..tensor import Tensor
 from . import cupy_double
 from .samples import flat, frozen, mapped, outputs
-
 
 # -- running an op ---------------------------------------------------------------------
 
@@ -45,7 +44,7 @@ def seeds_for(outs, seed=1):
 
 
 def pull(outs, seeds, live, **how):
-    """The gradients (arrays; with create_graph tensors; None) of `live` from those of `outs`, by the engine's walk."""
+    """Gradients (arrays; with create_graph tensors; or None) of `live` from those of `outs`, by the walk."""
     roots = [(y.node, as_tensor(s)) for y, s in zip(outs, seeds) if y.node is not None]
     found = autograd.walk(roots, ends=[t.node for t in live], **how) if roots else {}
     return [found[t.node.seq][1] if t.node.seq in found else None for t in live]
@@ -60,12 +59,13 @@ def run(op, inputs, params, arrange=frozen):
 
 
 def close(op, what, got, want, rtol, atol=None, floor=0.0):
-    """Equal but for rounding, which is measured against the largest element, or `floor`. A gradient that is None is 0."""
+    """Equal but for rounding, measured against the largest element or `floor`. A gradient of None is 0."""
     got, want = (np.zeros(()) if a is None else np.asarray(a) for a in (got, want))
     if is_float(want.dtype):
         got, want = got.astype(float64), want.astype(float64)
         scale = np.abs(want[np.isfinite(want)]).max(initial=floor)
-        np.testing.assert_allclose(got, want, rtol, scale * (rtol if atol is None else atol), err_msg=f"[{op.name}] {what}")
+        atol = scale * (rtol if atol is None else atol)
+        np.testing.assert_allclose(got, want, rtol, atol, err_msg=f"[{op.name}] {what}")
     else:
         np.testing.assert_array_equal(got, want, f"[{op.name}] {what}")
 
@@ -82,7 +82,8 @@ def quiet():
 
 def _weighted(outs, weights):
     """One scalar from all outputs that can have a gradient."""
-    return sum([(y * w).sum() for y, w in zip(outs, weights) if w is not None and y is not None], Tensor(np.zeros(())))
+    terms = [(y * w).sum() for y, w in zip(outs, weights) if w is not None and y is not None]
+    return sum(terms, Tensor(np.zeros(())))
 
 
 def check_gradient(op, inputs, params, order=1, eps=1e-6, tol=1e-5):
@@ -96,14 +97,15 @@ def check_gradient(op, inputs, params, order=1, eps=1e-6, tol=1e-5):
     if not live or not op.differentiable:
         assert not any(y.requires_grad for y in outs), f"[{op.name}] has a gradient, but no use for it"
         return
-    assert any(y.requires_grad for y in outs), f"[{op.name}] has no gradient, and does not say differentiable=False"
+    assert any(y.requires_grad for y in outs), f"[{op.name}] has no gradient, but not differentiable=False"
     rng = np.random.default_rng(7)
     v = seeds_for(outs)
     w, u = ([np.asarray(rng.standard_normal(t.shape)) for t in live] for _ in range(2))
 
     def scalar(parts):
         it = iter(parts)
-        y = _weighted(outputs(op(*mapped(lambda t: next(it) if t.requires_grad else t, tensors), **params)), v)
+        given = mapped(lambda t: next(it) if t.requires_grad else t, tensors)
+        y = _weighted(outputs(op(*given, **params)), v)
         return y if order == 1 else _weighted(gradients(y, parts, create_graph=True), w)
 
     out = scalar(live)
@@ -113,7 +115,8 @@ def check_gradient(op, inputs, params, order=1, eps=1e-6, tol=1e-5):
     exact = sum([float((g.data * d).sum()) for g, d in zip(found, u) if g is not None])
 
     def at(step):
-        return float(scalar([Tensor(np.asarray(t.data + step * d), requires_grad=True) for t, d in zip(live, u)]).data)
+        there = [Tensor(np.asarray(t.data + step * d), requires_grad=True) for t, d in zip(live, u)]
+        return float(scalar(there).data)
 
     numeric = (at(eps) - at(-eps)) / (2 * eps)
     assert abs(exact - numeric) <= tol * (1 + abs(numeric)), \
@@ -126,8 +129,11 @@ def check_second_gradient(op, inputs, params):
 
 
 def check_paths(op, inputs, params, tol=1e-9):
-    """All ways to walk give the same gradients: all inputs wanted, one of several leaves, the only leaf, one output
-    after the other, on the tape (a fused op's definition), and with a guest at the door."""
+    """All ways to walk give the same gradients.
+
+    They are: all inputs wanted; one of several leaves; the only leaf; one output after the other; on the tape
+    (a fused op's definition); with a guest at the door.
+    """
     def walked(wanted=lambda i: True, **how):
         tensors, live = leaves(inputs, wanted)
         outs = outputs(op(*tensors, **params))
@@ -137,8 +143,10 @@ def check_paths(op, inputs, params, tol=1e-9):
     outs = outputs(op(*tensors, **params))
     seeds = seeds_for(outs)
     want = pull(outs, seeds, live, keep=True)
-    ways = {f"input {i} of several": (pull(outs, seeds, [t], keep=True), [want[i]]) for i, t in enumerate(live)}
-    ways |= {f"input {i} alone": (walked(lambda j, i=i: i == j), [want[i]]) for i in range(len(live))}
+    ways = {}
+    for i, (t, w) in enumerate(zip(live, want)):
+        ways[f"input {i} of several"] = pull(outs, seeds, [t], keep=True), [w]
+        ways[f"input {i} alone"] = walked(lambda j, i=i: i == j), [w]
     parts = [pull([y], [s], live, keep=True) for y, s in zip(outs, seeds) if y.requires_grad]
     ways["output by output"] = [sum([p for p in column if p is not None]) for column in zip(*parts)], want
     ways["on the tape"] = [g if g is None else g.data for g in walked(create_graph=True)], want
@@ -176,7 +184,7 @@ LAYOUTS = {
     "transposed": lambda a: np.array(a, order="F"),
     "strided": _strided,
     "reversed": lambda a: np.flip(np.flip(a).copy()),
-    "repeated": lambda a: np.broadcast_to(a[tuple([slice(0, 1)] * a.ndim)], a.shape) if a.size else a,     # strides of 0
+    "repeated": lambda a: np.broadcast_to(a.ravel()[0], a.shape) if a.size else a,         # strides of 0
 }
 
 
@@ -198,9 +206,9 @@ def check_layouts(op, inputs, params, tol=1e-11):
         except MinidlError as error:
             assert type(error) is want, f"[{op.name}] {name}: {error}"
             continue
-        assert type(want) is tuple, f"[{op.name}] {name}: runs, but where contiguous it raises {want.__name__}"
+        assert type(want) is tuple, f"[{op.name}] {name}: runs, but contiguous it raises {want.__name__}"
         for what, some, others in zip(("output", "gradient"), got, want):
-            for a, b in zip(some, others):
+            for a, b in zip(some, others, strict=True):
                 close(op, f"{what}, {name}", a, b, tol, floor=1.0)
 
 
@@ -218,7 +226,7 @@ def check_repeats(op, inputs, params):
     if op.deterministic:
         assert bits(pull(outs, seeds, live)) == gradient, f"[{op.name}] a second walk gives other gradients"
         again = run(op, inputs, params)
-        assert [bits(part) for part in again] == [first, gradient], f"[{op.name}] a second call gives other bits"
+        assert list(map(bits, again)) == [first, gradient], f"[{op.name}] a second call gives other bits"
 
 
 # -- dtypes ----------------------------------------------------------------------------
@@ -230,28 +238,31 @@ def _cast(op, inputs, dtype, kinds, which=is_float):
 
 
 def check_floats(op, inputs, params):
-    """float32 and half types in: the same out, and the float64 answer but for rounding; likewise gradients."""
+    """Each floating dtype in, the same out, and the float64 answer but for rounding; likewise gradients."""
     kinds = ("same", "float")
     shared = flat([i for i, slot in zip(inputs, op.contract.inputs) if slot.kind in kinds])
     if not any(is_float(a.dtype) for a in shared):
         return
     for dtype in (float64, float32, *sorted(HALVES, key=str)):
+        def rounded(seed, dtype=dtype):
+            return seed.astype(dtype).astype(float64)
+
         with np.errstate(over="ignore"):
             given = _cast(op, inputs, dtype, kinds)
-        got = run(op, given, params)
-        want = run(op, _cast(op, given, float64, kinds), params, lambda s: s.astype(dtype).astype(float64))     # noqa: B023
+            got, want = run(op, given, params), run(op, _cast(op, given, float64, kinds), params, rounded)
         eps = float(ml_dtypes.finfo(dtype).eps) if dtype in HALVES else 0.0
-        for what, tol, some, others in zip(("output", "gradient"), (eps + 1e-5, 4 * eps + 1e-4), got, want):
-            for a, b in zip(some, others):
+        for what, rtol, atol, some, others in zip(("output", "gradient"), (eps + 1e-5, 4 * eps + 1e-4),
+                                                  (1e-5, 1e-4), got, want):
+            for a, b in zip(some, others, strict=True):
                 if b is not None and is_float(b.dtype):
-                    assert a.dtype == dtype, f"[{op.name}] {dtype} in, {what} {a.dtype}"
+                    assert a is None or a.dtype == dtype, f"[{op.name}] {dtype} in, {what} {a.dtype}"
                     with np.errstate(over="ignore"):
                         b = b.astype(dtype)
-                    close(op, f"{what} in {dtype}", a, b, tol, 1e-4 if what == "gradient" else 1e-5)
+                close(op, f"{what} in {dtype}", a, b, rtol, atol)
 
 
 def check_integers(op, inputs, params):
-    """Integers and bools where floats stood: they stay what they are, or are refused; indices may be of any width."""
+    """Integers and bools in place of floats stay so or are refused; indices may be of any width."""
     slots = op.contract.inputs
     given = [slot.kind for i, slot in zip(inputs, slots) if i is not None]
     for dtype in ("int64", "int32", "uint8", "bool"):
@@ -266,8 +277,8 @@ def check_integers(op, inputs, params):
             else:
                 assert "float" not in given, f"[{op.name}] takes {dtype} where the contract says float"
                 assert all(y.dtype != float64 for y in outs), f"[{op.name}] {dtype} in, float64 out"
-        if "int" in given and dtype in ("int32", "uint8") and \
-                all(a.min(initial=0) >= 0 for i, s in zip(inputs, slots) if s.kind == "int" for a in flat([i])):
+        indices = flat([i for i, slot in zip(inputs, slots) if slot.kind == "int"])
+        if dtype == "int32" or dtype == "uint8" and all(a.min(initial=0) >= 0 for a in indices):
             narrow = _cast(op, inputs, dtype, ("int",), lambda d: True)
             for a, b in zip(run(op, narrow, params)[0], run(op, inputs, params)[0]):
                 close(op, f"indices in {dtype}", a, b, 0)
@@ -284,33 +295,37 @@ def moved(value):
     return backend.to_device(value, "cuda") if isinstance(value, np.ndarray) else value
 
 
-def check_device(op, inputs, params):
-    """On the CuPy double: what NumPy gives, with no transfer in forward, backward and its backward but those declared."""
-    def everything(inputs, params):
-        tensors, live = leaves(inputs)
+def _everything(op, inputs, params, arrange):
+    """(outputs, gradients, second gradients, transfers), from seeds that `arrange` puts in place."""
+    tensors, live = leaves(inputs)
+    seeds = [s if s is None else arrange(s) for s in seeds_for(outputs(op(*tensors, **params)))]
+    with cupy_double.counting() as transfers:
         outs = outputs(op(*tensors, **params))
-        seeds = [s if s is None else moved(s) if outs[0].device != "cpu" else s for s in seeds_for(outs)]
-        with cupy_double.counting() as count:
-            outs = outputs(op(*tensors, **params))
-            first = pull(outs, seeds, live, keep=True)
-            taped = [g for g in pull(outs, seeds, live, create_graph=True) if g is not None and g.requires_grad]
-            second = pull(taped, [g.data for g in taped], live)
-        return [y.data for y in outs], first, second, count
+        first = pull(outs, seeds, live, keep=True)
+        taped = pull(outs, seeds, live, create_graph=True)
+        taped = [g for g in taped if g is not None and g.requires_grad]
+        second = pull(taped, [g.data for g in taped], live)
+    return [y.data for y in outs], first, second, transfers
 
+
+def check_device(op, inputs, params):
+    """On the CuPy double: what NumPy gives; no transfer but those declared, forward and twice backward."""
+    waits = op.synchronises
+    if callable(waits):
+        waits = waits(**{**op.params, **params})
     halves = _cast(op, inputs, "float16", ("same", "float"))
     for given, tol in ((inputs, 1e-12), (halves, 4e-3)):
-        with np.errstate(over="ignore"):
-            want = everything(given, params)
         with cupy_double.installed(), np.errstate(over="ignore"):
-            got = everything(mapped(moved, given), {n: moved(v) for n, v in params.items()})
-            count = got[-1]
-            waits = op.synchronises(**{**op.params, **params}) if callable(op.synchronises) else op.synchronises
-            assert bool(count.total) == bool(waits), f"[{op.name}] synchronises={waits}, but there are {count}"
+            *want, _ = _everything(op, given, params, frozen)
+            there = {n: moved(v) for n, v in params.items()}
+            *got, transfers = _everything(op, mapped(moved, given), there, moved)
             for what, some, others in zip(("output", "gradient", "second gradient"), got, want):
-                for a, b in zip(some, others):
-                    assert a is None or backend.device(a) == "cuda:0", f"[{op.name}] {what} is on the host"
-                    assert a is None or a.dtype == b.dtype, f"[{op.name}] {what}: {a.dtype}, on NumPy {b.dtype}"
+                for a, b in zip(some, others, strict=True):
+                    if a is not None:
+                        found, wanted = (backend.device(a), a.dtype), ("cuda:0", b.dtype)
+                        assert found == wanted, f"[{op.name}] {what}: {found}, on NumPy {b.dtype}"
                     close(op, f"{what} on the device", a if a is None else backend.to_host(a), b, tol)
+        assert bool(transfers.total) == bool(waits), f"[{op.name}] synchronises={waits}, but {transfers}"
 
 
 def check_cost(op, inputs, params):

@@ -45,7 +45,7 @@ class Make:
 
 
 def samples(op):
-    """[(inputs, parameters by name)] of an op; the arrays are read-only: no check meets what another left behind."""
+    """[(inputs, parameters by name)] of an op. The arrays are read-only: checks leave nothing behind."""
     assert op.sampler, f"op {op.name!r} has no samples: add `@{op.name}.samples`"
     found = []
     for sample in op.sampler(Make()):

@@ -36,19 +36,23 @@ def test_a_contract_parsed():
     assert [s.optional for s in c.inputs] == [False, False, False, True, False]
     assert [s.split() for s in c.inputs[:2]] == [("*", ("D",)), (None, ("4H", "D"))]
     assert c.several and [s.dims for s in c.outputs] == [("*", "H"), ("N",)]
-    assert not parse("x(*) -> (*)").several and parse("xs(_)+ -> (_) +").several and parse("xs(_)+ -> (_)").inputs[0].many
+    assert not parse("x(*) -> (*)").several and parse("xs(_)+ -> (_) +").several
+    assert parse("xs(_)+ -> (_)").inputs[0].many
 
 
 @pytest.mark.parametrize("contract, shapes, text", [
-    ("x(*,D) weight(D)", {"x": (2, 3), "weight": (4,)}, r"weight: expected weight\(D\) with D=3 \(from x\(\*,D\)=\(2, 3\)\), got \(4,\)"),
+    ("x(*,D) weight(D)", {"x": (2, 3), "weight": (4,)},
+     r"weight: expected weight\(D\) with D=3 \(from x\(\*,D\)=\(2, 3\)\), got \(4,\)"),
     ("x(*,D) weight(D)", {"x": (2, 3)}, r"weight: expected an array weight\(D\), got None"),
     ("x(*,D)", {"x": ()}, r"x: expected at least 1 axes x\(\*,D\), got \(\)"),
     ("x(N,C)", {"x": (2, 3, 4)}, r"x: expected 2 axes x\(N,C\), got \(2, 3, 4\)"),
     ("x(N,C,_)", {"x": (2,)}, r"x: expected at least 2 axes x\(N,C,_\), got \(2,\)"),
     ("a(*,N,N)", {"a": (5, 2, 3)}, r"a: expected a\(\*,N,N\) with N=2 .*, got \(5, 2, 3\)"),
     ("h(H) w(4H)", {"h": (3,), "w": (13,)}, r"w: expected w\(4H\) with 4H=12, got \(13,\)"),
-    ("x(*,A) y(*,B)", {"x": (2, 1), "y": (3, 1)}, r"y: expected leading axes \(2,\) as in x=\(2, 1\), got \(3, 1\)"),
-    ("a(...) b(...)", {"a": (2, 3), "b": (4,)}, r"b: expected leading axes that broadcast with a=\(2, 3\), got \(4,\)"),
+    ("x(*,A) y(*,B)", {"x": (2, 1), "y": (3, 1)},
+     r"y: expected leading axes \(2,\) as in x=\(2, 1\), got \(3, 1\)"),
+    ("a(...) b(...)", {"a": (2, 3), "b": (4,)},
+     r"b: expected leading axes that broadcast with a=\(2, 3\), got \(4,\)"),
     ("boxes(N,4)", {"boxes": (7, 5)}, r"boxes: expected boxes\(N,4\) with 4=4, got \(7, 5\)"),
 ])
 def test_refusals_say_what_and_since_which_argument(contract, shapes, text):
