@@ -123,3 +123,9 @@ if __name__ == "__main__":                             # print the workers' pids
     print(*{next(batches).item() for _ in range(10)}, flush=True)
     for _ in batches:
         pass
+
+
+def increment(item, key):
+    """A transform that writes into the item that it is given."""
+    item[0][...] += 1
+    return item

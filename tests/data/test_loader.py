@@ -4,7 +4,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from loader_cases import Numbers, Pids, Squares, default_dtype_of_batch, holdings, jitter, strings
+from loader_cases import Numbers, Pids, Squares, default_dtype_of_batch, holdings, increment, jitter, strings
 
 from minidl.backend import random
 from minidl.data import ArrayDataset, BatchSampler, DataLoader, WeightedRandomSampler
@@ -111,11 +111,6 @@ def test_a_worker_writes_to_its_own_copy_of_the_dataset():
     data = ArrayDataset(np.zeros((10, 5)))
     loader = DataLoader(data, sampler=[3] * 6, num_workers=2, transform=increment)
     assert [batch[0].max() for batch in loader] == [1, 1, 2, 2, 3, 3] and not data.arrays[0].any()
-
-
-def increment(item, key):
-    item[0][...] += 1
-    return item
 
 
 def test_workers_share_the_default_dtype():
