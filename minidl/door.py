@@ -73,4 +73,5 @@ def _opened(pull, node, gradient):
     parts = pull(node, gradient)
     if type(parts) is not tuple:
         return parts() if callable(parts) else parts
-    return tuple([None if edge is None else part() if callable(part) else part for part, edge in zip(parts, node.edges)])
+    return tuple([None if edge is None else part() if callable(part) else part
+                  for part, edge in zip(parts, node.edges)])

@@ -95,7 +95,8 @@ def _results(rule):
         definition = ast.parse(textwrap.dedent(inspect.getsource(rule))).body[0]
     except (OSError, SyntaxError):
         return None
-    *before, last = definition.body if isinstance(definition, ast.FunctionDef) else [None]     # (a lambda's line is anything)
+    # (a lambda's line is anything)
+    *before, last = definition.body if isinstance(definition, ast.FunctionDef) else [None]
     if before or not isinstance(last, ast.Return):
         return None
     values = last.value.elts if isinstance(last.value, ast.Tuple) else [last.value]
@@ -167,7 +168,8 @@ def _check(op):
                 test += f" and ((_d := {n}.dtype) is float32 or _d is float64)"
             if lead and slot.dims == ("...",):             # a number, beside an array that can take it
                 weak = f"type({n}) is float or type({n}) is int"
-                test = f"({test} or (_d is float32 or _d is float64) and ({weak}))" if op.exact else f"({test} or {weak})"
+                weak = f"(_d is float32 or _d is float64) and ({weak})" if op.exact else weak
+                test = f"({test} or {weak})"
             lead = True
         tests.append(f"({n} is None or {test})" if slot.optional else test)
     arrays = ", ".join(f"{n}_" for n in op.inputs)

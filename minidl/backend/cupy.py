@@ -47,5 +47,6 @@ def make(cupy, count=1):
         flat[places] += sums                           # where a place repeats, equal values are written
         array[...] = flat.reshape(array.shape)
 
-    return Backend("cuda", cupy, lambda array: f"cuda:{array.device.id}", cupy.asnumpy, from_host, scatter_add, eager=False)
+    return Backend("cuda", cupy, lambda array: f"cuda:{array.device.id}", cupy.asnumpy, from_host, scatter_add,
+                   eager=False)
 

@@ -72,7 +72,8 @@ def train_model(settings, out, resume, console):
     ml.seed(settings["seed"])
     config = SmallResNetConfig(channels=1, width=24, blocks=1, stem_stride=2)
     model = SmallResNet(config)
-    loader = DataLoader(TensorDataset(*arrays(train, like=train)), BATCH, shuffle=True, drop_last=True, seed=settings["seed"])
+    loader = DataLoader(TensorDataset(*arrays(train, like=train)), BATCH, shuffle=True, drop_last=True,
+                        seed=settings["seed"])
     steps = settings["epochs"] * len(loader)
     optimizer = optim.SGD(model.parameters(), lr=0.2, momentum=0.9, nesterov=True, weight_decay=5e-4)
     schedule = optim.OneCycleLR(optimizer, 0.2, steps, pct_start=0.25, cycle_momentum=False)

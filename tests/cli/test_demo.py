@@ -79,7 +79,8 @@ def test_an_interrupted_run_goes_on_bit_for_bit(few, straight, tmp_path, after):
 
 
 def test_json_is_one_object(few, straight):
-    result = subprocess.run(command(few, straight[1], "--resume", "--json"), capture_output=True, text=True, env=ENVIRONMENT)
+    result = subprocess.run(command(few, straight[1], "--resume", "--json"), capture_output=True, text=True,
+                            env=ENVIRONMENT)
     found = json.loads(result.stdout)
     assert f"test accuracy: {found['accuracy']:.4f}" in straight[0] and len(found["classes"]) == 10
 
