@@ -52,8 +52,8 @@ def cross_entropy(input, target, weight=None, ignore_index=-100, reduction="mean
 
 def _check(op, input, examples, target, weight, label_smoothing=0.0):
     """Refuse shapes that do not fit: `examples` is the target's shape that does."""
-    if not input.ndim:
-        raise ShapeError(message(op, "input", "scores (N, K, *) or (K)", "()"))
+    if not input.ndim or not input.shape[:2][-1]:
+        raise ShapeError(message(op, "input", "scores (N, K, *) or (K) of at least one class", input.shape))
     classes = input.shape[:2][-1]
     if weight is not None and weight.shape != (classes,):
         raise ShapeError(message(op, "weight", f"one weight for each of {classes} classes", weight.shape))
