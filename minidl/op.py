@@ -378,6 +378,8 @@ def explain(op, error, tensors, params):
     op.contract.bind(op.name, {n: [a.shape for a in t] if isinstance(t, tuple) else getattr(_data(t), "shape", ())
                                for n, t in named.items() if t is not None})
     if ours:                                           # (not of the contract: the op's own, or an inner op's)
+        if error.args[0].startswith("[_"):             # a private op speaks for the one that called it
+            error.args = f"[{op.name}]{error.args[0].partition(']')[2]}",
         raise error
     calls = ", ".join([f"{n} {_said(t)}" for n, t in named.items()] + [f"{n}={v!r:.60}" for n, v in params.items()])
     if isinstance(error, (ValueError, TypeError, IndexError, OverflowError)):

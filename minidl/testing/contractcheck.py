@@ -16,6 +16,8 @@ from ..shapes import _code, _match
 from .cupy_double import installed
 from .opcheck import leaves, pull, quiet, seeds_for
 from .samples import flat, frozen, mapped, outputs, samples
+PUBLIC = re.compile(r"\[[A-Za-z]")                     # how a refusal begins
+
 
 # -- what comes out ----------------------------------------------------------------------
 
@@ -112,7 +114,8 @@ def check_empties(op, inputs, params):
         with quiet():
             try:
                 outs = outputs(op(*tensors, **params))
-            except MinidlError:
+            except MinidlError as refusal:
+                assert PUBLIC.match(str(refusal)), f"[{op.name}] refuses in the name of a private op: {refusal}"
                 continue
             check_fits(op, given_, params, outs)
             for g, t in zip(pull(outs, seeds_for(outs), live), live):
@@ -245,8 +248,8 @@ def check_contract(op, examples=25):
         with quiet(), installed():
             try:
                 outs = outputs(op(*mapped(as_tensor, given_), **params))
-            except MinidlError:
-                pass
+            except MinidlError as refusal:
+                assert PUBLIC.match(str(refusal)), f"[{op.name}] refuses in the name of a private op: {refusal}"
             else:
                 check_fits(op, given_, params, outs)
             breach, error = data.draw(st.sampled_from(BREACHES))
