@@ -34,6 +34,7 @@ except ImportError:                                    # then only the rules hol
 UFUNC_KEYWORDS = {"out", "dtype", "casting"}           # (`where`, `order`, `subok` are "wrong arguments")
 HOST = (bool, int, float, complex, str, tuple, list, dict, type, np.dtype, np.generic, type(None),
         type(NotImplemented))
+ARRAYS = {"a", "x", "arr", "array", "condition", "ar", "m", "ary"}      # parameters that may not be numbers
 WAITS = {"nonzero", "flatnonzero", "argwhere", "unique", "unravel_index", "bincount", "histogram", "compress",
          "extract"}                                    # (and what says so in its docstring)
 
@@ -142,6 +143,9 @@ def checked(function, real, name):
                 declared.bind(*args, **keywords)
             except TypeError as error:
                 raise TypeError(f"cupy.{name}: {error}") from None
+            first = next(iter(declared.parameters), None)
+            if first in ARRAYS and args and isinstance(args[0], (int, float, np.generic)):
+                raise TypeError(f"cupy.{name}: {first} must be a device array, got {args[0]!r}")
         if short == "take":
             keywords["mode"] = "wrap"                  # (CuPy does not look whether an index is in range)
         if short in ("sort", "argsort"):
