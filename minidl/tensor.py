@@ -5,6 +5,7 @@ methods where it is defined (minidl/ops), and `minidl.op` attaches them; so does
 minidl/autograd.py with `backward`.
 """
 import sys
+from functools import partial
 
 import numpy as np
 
@@ -68,6 +69,17 @@ class Tensor:
     def detach(self):
         """The same values, off the tape."""
         return Tensor(self.data)
+
+    def __reduce__(self):
+        """What `copy` and `pickle` make anew: a leaf comes to have a place of its own on the tape.
+
+        Raises:
+            GradError: the tensor is the result of an op, and hangs in a graph.
+        """
+        if not self.is_leaf:
+            raise GradError(message("copy", "self", "a leaf", f"the result of {self.node.name}",
+                                    "Copy x.detach(), or stay in the graph by x.clone()."))
+        return partial(type(self), requires_grad=self.requires_grad), (self.data,)
 
     def numpy(self):
         """The values as a NumPy array, read-only (a tensor is a value; `assign` changes it).

@@ -1,6 +1,7 @@
 """What modules hold: parameters, which training changes, and buffers, which it does not."""
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 
 from .. import backend
 from ..dtypes import default_dtype
@@ -91,3 +92,6 @@ class Buffer(Tensor):
 
     def __deepcopy__(self, memo):
         return Buffer(_copied(self.data), persistent=self.persistent)
+
+    def __reduce__(self):
+        return partial(Buffer, persistent=self.persistent), (self.data,)

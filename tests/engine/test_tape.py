@@ -1,5 +1,7 @@
 """What the tape keeps alive, what it notices, and that it lets go without the garbage collector."""
+import copy
 import gc
+import pickle
 import threading
 import weakref
 
@@ -8,6 +10,7 @@ import pytest
 
 from minidl import Tensor, checkpoint, gradients, no_grad, ops
 from minidl.errors import GradError
+from minidl.nn import Buffer, Parameter
 from minidl.tape import recording
 
 RNG = np.random.default_rng(0)
@@ -229,6 +232,22 @@ def test_checkpoint_reaches_what_it_closes_over():
     ((x @ w) @ w).sum().backward()
     np.testing.assert_allclose(got, w.grad.data, rtol=1e-6)
     np.testing.assert_allclose(only.data, got, rtol=1e-6)
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))],
+                         ids=["copy", "deepcopy", "pickle"])
+@pytest.mark.parametrize("make", [lambda: leaf(3), lambda: Parameter(np.ones(3)), lambda: Buffer(np.ones(3), persistent=False)],
+                         ids=["Tensor", "Parameter", "Buffer"])
+def test_copies_have_places_of_their_own_on_the_tape(again, make):
+    x = make()
+    y = again(x)
+    assert type(y) is type(x) and y.requires_grad == x.requires_grad and np.array_equal(y.numpy(), x.numpy())
+    assert getattr(y, "persistent", None) == getattr(x, "persistent", None)
+    if x.requires_grad:
+        (x * 2.0 + y * 3.0).sum().backward()
+        assert (x.grad.numpy() == 2).all() and (y.grad.numpy() == 3).all()
+        with pytest.raises(GradError, match=r"\[copy\] self: expected a leaf, got the result of multiply"):
+            again(x * 2.0)
 
 
 def test_no_grad_is_per_thread():
