@@ -86,7 +86,7 @@ def test_after_an_error_the_loader_can_be_used_again():
 
 @pytest.mark.parametrize("arguments, expected", [
     ({"collate_fn": cases.collate_and_fail}, r"the batch of items \[0\], got ZeroDivisionError"),
-    ({"collate_fn": cases.batch_that_cannot_be_sent}, r"the batch of items \[0\], got .*pickle"),
+    ({"collate_fn": cases.batch_that_cannot_be_sent}, r"the batch of items \[0\], got .*local object"),
     ({"dataset": cases.Unpicklable(3)}, "its start, got ZeroDivisionError: as asked")])
 def test_other_errors_in_a_worker(arguments, expected):
     with pytest.raises(WorkerError, match=expected):
