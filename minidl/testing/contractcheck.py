@@ -5,9 +5,9 @@ too long, an axis too few, a dtype of the wrong kind, None, an array on another 
 """
 import re
 
+import hypothesis
+import hypothesis.strategies as st
 import numpy as np
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from .. import backend
 from ..errors import DeviceError, DTypeError, MinidlError, ShapeError
@@ -16,7 +16,14 @@ from ..shapes import _code, _match
 from .cupy_double import installed
 from .opcheck import leaves, pull, quiet, seeds_for
 from .samples import flat, frozen, mapped, outputs, samples
-PUBLIC = re.compile(r"\[[A-Za-z]")                     # how a refusal begins
+
+
+def attempt(op, tensors, params):
+    """The outputs; None where the op refuses, in the name of itself or of another public one."""
+    try:
+        return outputs(op(*tensors, **params))
+    except MinidlError as refusal:
+        assert re.match(r"\[[A-Za-z]", str(refusal)), f"[{op.name}] refuses in a private name: {refusal}"
 
 
 # -- what comes out ----------------------------------------------------------------------
@@ -108,16 +115,14 @@ def _without_leads(op, inputs):
 def check_empties(op, inputs, params):
     """Each axis empty in turn, and no leading axes: it runs and gives the right shapes, or says why not."""
     variants = [_without(inputs, places) for places in axes_of(op, inputs).values()]
-    for given_ in [*variants, _without_leads(op, inputs)]:
-        given_ = mapped(frozen, given_)
-        tensors, live = leaves(given_)
+    for given in [*variants, _without_leads(op, inputs)]:
+        given = mapped(frozen, given)
+        tensors, live = leaves(given)
         with quiet():
-            try:
-                outs = outputs(op(*tensors, **params))
-            except MinidlError as refusal:
-                assert PUBLIC.match(str(refusal)), f"[{op.name}] refuses in the name of a private op: {refusal}"
+            outs = attempt(op, tensors, params)
+            if outs is None:
                 continue
-            check_fits(op, given_, params, outs)
+            check_fits(op, given, params, outs)
             for g, t in zip(pull(outs, seeds_for(outs), live), live):
                 fits = g is None or (g.shape, g.dtype) == (t.shape, t.dtype)
                 assert fits, f"[{op.name}] gradient {g.dtype} {g.shape} of {t.dtype} {t.shape}"
@@ -168,67 +173,67 @@ def _longer(a, axis):
     return np.ones(shape, a.dtype)
 
 
-def _resized(op, given_):
+def _resized(op, given):
     """One axis longer than what else has its name."""
-    for key, places in axes_of(op, given_).items():
+    for key, places in axes_of(op, given).items():
         for n, axis in places:
             if op.contract.inputs[n].many:
-                first, *others = given_[n]
+                first, *others = given[n]
                 if any(other.shape == first.shape != () for other in others) and key[0] != "_":
                     longer = _longer(first, min(axis, first.ndim - 1))
                     yield f"{key} in one of {op.inputs[n]}", n, [longer, *others]
             elif len(places) > 1:
-                yield f"{key} in {op.inputs[n]}", n, _longer(given_[n], axis)
+                yield f"{key} in {op.inputs[n]}", n, _longer(given[n], axis)
     for n, slot in enumerate(op.contract.inputs):
         for axis, symbol in enumerate(slot.dims, 0 if has_rest(slot) else -len(slot.dims)):
-            if symbol.isdigit() and given_[n] is not None and not slot.many:
-                yield f"{symbol} of {op.inputs[n]}", n, _longer(given_[n], axis)
+            if symbol.isdigit() and given[n] is not None and not slot.many:
+                yield f"{symbol} of {op.inputs[n]}", n, _longer(given[n], axis)
 
 
-def _of_other_rank(op, given_):
+def _of_other_rank(op, given):
     """An axis too many, or too few."""
     for n, slot in enumerate(op.contract.inputs):
         lead, tail = named(slot)
-        if given_[n] is None or slot.many:
+        if given[n] is None or slot.many:
             continue
         if lead is None and not has_rest(slot):
-            yield f"one more axis in {op.inputs[n]}", n, given_[n][None]
+            yield f"one more axis in {op.inputs[n]}", n, given[n][None]
         if tail:
-            yield f"too few axes in {op.inputs[n]}", n, np.ones((1,) * (len(tail) - 1), given_[n].dtype)
+            yield f"too few axes in {op.inputs[n]}", n, np.ones((1,) * (len(tail) - 1), given[n].dtype)
 
 
 def _in_dtype(value, dtype):
     return mapped(lambda a: a.astype(dtype), [value])[0]
 
 
-def _of_other_dtype(op, given_):
+def _of_other_dtype(op, given):
     """A dtype of the wrong kind, or two where one is shared."""
     wrong = {"int": ("float64", "bool"), "bool": ("int64", "float32"), "float": ("int64", "bool")}
-    present = [(n, slot) for n, slot in enumerate(op.contract.inputs) if given_[n] is not None]
+    present = [(n, slot) for n, slot in enumerate(op.contract.inputs) if given[n] is not None]
     shared = [n for n, slot in present if slot.kind in ("same", "float")]
     for n, slot in present:
         for dtype in wrong.get(slot.kind, ()):
-            yield f"{op.inputs[n]} in {dtype}", n, _in_dtype(given_[n], dtype)
+            yield f"{op.inputs[n]} in {dtype}", n, _in_dtype(given[n], dtype)
         if n in shared and len(shared) > 1:
-            yield f"{op.inputs[n]} alone in another dtype", n, _in_dtype(given_[n], "float16")
-        if n in shared and slot.many and len(given_[n]) > 1:
-            first, *others = given_[n]
+            yield f"{op.inputs[n]} alone in another dtype", n, _in_dtype(given[n], "float16")
+        if n in shared and slot.many and len(given[n]) > 1:
+            first, *others = given[n]
             yield f"one of {op.inputs[n]} in another dtype", n, [first.astype("float16"), *others]
 
 
-def _missing(op, given_):
+def _missing(op, given):
     """None where the contract wants an array."""
     slots = enumerate(op.contract.inputs)
     return [(f"{slot.name} is None", n, None) for n, slot in slots if not slot.optional]
 
 
-def _elsewhere(op, given_):
+def _elsewhere(op, given):
     """One array on another device."""
-    if sum(a is not None for a in given_) > 1:
+    if sum(a is not None for a in given) > 1:
         return [(f"{op.inputs[n]} elsewhere", n, mapped(lambda a: backend.to_device(a, "cuda"), [a])[0])
-                for n, a in enumerate(given_) if a is not None]
+                for n, a in enumerate(given) if a is not None]
     return [(f"one of {op.inputs[n]} elsewhere", n, [backend.to_device(a[0], "cuda"), *a[1:]])
-            for n, a in enumerate(given_) if isinstance(a, list) and len(a) > 1]
+            for n, a in enumerate(given) if isinstance(a, list) and len(a) > 1]
 
 
 BREACHES = [(_resized, ShapeError), (_of_other_rank, ShapeError), (_of_other_dtype, DTypeError),
@@ -239,33 +244,29 @@ def check_contract(op, examples=25):
     """Shapes that satisfy the contract run, unless parameters do not fit; others are refused in its terms."""
     cases = samples(op)
 
-    @settings(max_examples=examples, deadline=None, derandomize=True, database=None,
-              suppress_health_check=list(HealthCheck))
-    @given(st.data())
+    @hypothesis.settings(max_examples=examples, deadline=None, derandomize=True, database=None,
+                         suppress_health_check=list(hypothesis.HealthCheck))
+    @hypothesis.given(st.data())
     def holds(data):
         inputs, params = data.draw(st.sampled_from(cases))
-        given_ = arrays(op, data.draw(conforming(op.contract, inputs)), inputs)
+        given = arrays(op, data.draw(conforming(op.contract, inputs)), inputs)
         with quiet(), installed():
-            try:
-                outs = outputs(op(*mapped(as_tensor, given_), **params))
-            except MinidlError as refusal:
-                assert PUBLIC.match(str(refusal)), f"[{op.name}] refuses in the name of a private op: {refusal}"
-            else:
-                check_fits(op, given_, params, outs)
-            breach, error = data.draw(st.sampled_from(BREACHES))
-            found = list(breach(op, given_))
-            if found:
-                what, n, instead = data.draw(st.sampled_from(found))
-                check_refused(op, [*given_[:n], instead, *given_[n + 1:]], params, what, error)
+            outs = attempt(op, mapped(as_tensor, given), params)
+            if outs is not None:
+                check_fits(op, given, params, outs)
+            kinds = [(error, found) for breach, error in BREACHES if (found := list(breach(op, given)))]
+            error, found = data.draw(st.sampled_from(kinds))
+            what, n, instead = data.draw(st.sampled_from(found))
+            check_refused(op, [*given[:n], instead, *given[n + 1:]], params, what, error)
 
     holds()
 
 
-def check_refused(op, given_, params, what, error):
+def check_refused(op, given, params, what, error):
     """A call fails with `error`, which names the op; if the op takes other shapes otherwise, it may run."""
     lenient = op.fallback and error is ShapeError
     try:
-        op(*mapped(as_tensor, given_), **params)
+        op(*mapped(as_tensor, given), **params)
     except MinidlError as refusal:
         fits = isinstance(refusal, error) and re.match(rf"\[{op.name}\] ", str(refusal))
         assert fits or lenient, f"[{op.name}] {what}: expected a {error.__name__}, got {refusal!r}"
