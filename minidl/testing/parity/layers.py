@@ -85,7 +85,7 @@ def layers(case):
     one_head = ops.expand_dims(q, 1)
     found["sdpa_causal"] = ops.scaled_dot_product_attention(one_head, one_head, one_head, is_causal=True)
     found.update(losses(case, inputs))
-    found["total"] = total(found)
+    found["total"] = total(case.config["losses"]["total"], found)
     parameters = {f"{name}.{p}": value for name, layer in made.items() for p, value in layer.named_parameters()}
     return Run(found, parameters)
 
@@ -118,13 +118,16 @@ def losses(case, inputs):
     }
 
 
-def total(found):
-    """The scalar whose gradient the case holds."""
-    loss = found["c1"].sum() * 0.01
-    for name in ("c3", "t2", "enc_post_norm", "dec_pre_norm", "mha_kv", "csame", "c2", "c3d", "bilinear",
-                 "embbag_mean", "pre", "c1d",
-                 "t1d", "t1", "mha_causal"):
-        loss = loss + (found[name] * found[name]).mean()
-    for name in ("gn", "inn", "rms", "ln"):
-        loss = loss + (found[name] * found[name] * found[name]).mean()
-    return loss + found["ctc"] + found["ce_ls_w"]
+def total(text, found):
+    """The scalar whose gradient the case holds: `sum(c1)*.01 + mean of squares of c3,t2 + mean of cubes of gn + ctc`."""
+    loss = 0.0
+    for term in text.split(" + "):
+        if power := re.match(r"mean of (squares|cubes) of (.*)", term):
+            exponent = {"squares": 2, "cubes": 3}[power[1]]
+            for name in power[2].split(","):
+                loss = (found[name] ** exponent).mean() + loss
+        elif scaled := re.match(r"sum\((\w+)\)\*([\d.]+)", term):
+            loss = found[scaled[1]].sum() * float(scaled[2]) + loss
+        else:
+            loss = found[term] + loss
+    return loss
