@@ -44,11 +44,11 @@ def unary(contract="x(*):float -> (*)", methods=(), **declared):
     return declare
 
 
-def binary(contract="a(...) b(...) -> (...)", **declared):
-    """Declare an op of two operands that broadcast, its docstring likewise."""
+def binary(contract="a(...) b(...) -> (...)", methods=(), **declared):
+    """Declare an op of two operands that broadcast, likewise."""
     def declare(fn):
         fn.__doc__ = _spliced(fn.__doc__, BINARY)
-        return primitive(contract, **declared)(fn)
+        return primitive(contract, methods=(*methods, fn.__name__), **declared)(fn)
     return declare
 
 
@@ -120,7 +120,7 @@ def _(g, a, b):
     return g, (lambda: -g * (a // b))
 
 
-@binary(methods=["__pow__", "pow"], reflected="__rpow__")
+@binary(methods=["__pow__"], reflected="__rpow__")
 def pow(xp, a, b, /):
     """a to the power b."""
     if type(b) in NUMBERS and 2 < b <= 16 and b == int(b):
@@ -308,7 +308,7 @@ def _(g, condition):
     return None, (lambda: where(condition, g, 0.0)), (lambda: where(condition, 0.0, g))
 
 
-@binary(methods=["maximum"])
+@binary()
 def maximum(xp, a, b, /):
     """The larger of two; NaN if either is."""
     return xp.maximum(a, b)
@@ -319,7 +319,7 @@ def _(g, a, b):
     return (lambda: _share(g, a < b, a == b)), (lambda: _share(g, b < a, a == b))
 
 
-@binary(methods=["minimum"])
+@binary()
 def minimum(xp, a, b, /):
     """The smaller of two; NaN if either is."""
     return xp.minimum(a, b)

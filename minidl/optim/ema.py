@@ -2,7 +2,7 @@
 from contextlib import contextmanager
 
 from .. import backend
-from ..dtypes import is_float
+from ..dtypes import HALVES, is_float
 from ..errors import ArgumentError, CheckpointError, message
 
 
@@ -21,7 +21,8 @@ class EMA:
         if not 0 <= decay <= 1:
             raise ArgumentError(message("EMA", "decay", "0 to 1", decay))
         self.module, self.decay, self.warmup, self.updates = module, decay, warmup, 0
-        self.shadow = {n: t.data.copy() for n, t in module.state_dict().items()}
+        self.shadow = {n: t.data.astype("float32" if t.dtype in HALVES else t.dtype)       # (16 bits would soon stand still)
+                       for n, t in module.state_dict().items()}
 
     def update(self):
         """Move the averages towards the module's present state."""
@@ -31,7 +32,7 @@ class EMA:
             kept = self.shadow[name]
             if is_float(tensor.dtype):
                 kept *= decay
-                kept += tensor.data * (1 - decay)
+                kept += tensor.data.astype(kept.dtype, copy=False) * (1 - decay)
             else:
                 kept[...] = tensor.data
 

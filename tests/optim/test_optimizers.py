@@ -169,3 +169,15 @@ def test_ema_follows_and_gives_back():
     other = optim.EMA(model)
     other.load_state_dict(ema.state_dict())
     np.testing.assert_array_equal(other.shadow["weight"], ema.shadow["weight"])
+
+
+def test_averages_of_half_types_are_kept_in_float32():
+    from minidl import nn
+    model = nn.Linear(3, 2).to("bfloat16")
+    ema, start = optim.EMA(model, decay=0.999, warmup=False), model.weight.numpy().astype("f4")
+    model.weight.assign(np.zeros((2, 3), model.weight.dtype))
+    for _ in range(100):
+        ema.update()
+    np.testing.assert_allclose(ema.shadow["weight"], start * 0.999 ** 100, rtol=1e-4)
+    with ema.average_parameters():
+        assert model.weight.dtype == "bfloat16" and model.weight.numpy().any()
