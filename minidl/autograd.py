@@ -15,7 +15,7 @@ from heapq import heappop, heappush
 from . import backend, door
 from .backend import random
 from .dtypes import HALVES, is_float
-from .errors import GradError, message
+from .errors import ArgumentError, GradError, ShapeError, message
 from .shapes import unbroadcast_axes
 from .tape import Leaf, Node, Pick, last_mutation, mutations, no_grad, owner, recompute, record, recording, tick
 from .tensor import Tensor
@@ -38,6 +38,7 @@ def walk(roots, *, ends=(), keep=False, create_graph=False):
     found, pending, heap = {}, {}, []                  # pending: number -> [node, gradient, is it ours to add into]
     watched = bool(door.guests)
     edges, parts = zip(*roots)
+    node = edges[0]
     with record(create_graph):
         while True:
             for end, part in zip(edges, parts):        # deliver what the last rule gave
@@ -51,7 +52,11 @@ def walk(roots, *, ends=(), keep=False, create_graph=False):
                 if not create_graph and isinstance(part, Tensor):
                     part = part.data
                 if part.shape != end.shape:            # undo broadcasting
-                    part = part.sum_to(end.shape) if create_graph else _sum_to(part, end.shape)
+                    try:
+                        part = part.sum_to(end.shape) if create_graph else _sum_to(part, end.shape)
+                    except ShapeError as error:
+                        raise GradError(message(node.name, "rule", f"a gradient that sums to {end.shape}",
+                                                part.shape)) from error
                 entry = pending.get(seq)
                 if entry is None:
                     pending[seq] = [end, part, False]
@@ -97,6 +102,8 @@ def walk(roots, *, ends=(), keep=False, create_graph=False):
                         path |= _leading(zip(edges, parts), ends)
                 else:
                     parts = parts,
+            if len(parts) != len(edges):
+                raise GradError(message(node.name, "rule", f"{len(edges)} gradients, one for each input", len(parts)))
             if not (keep or create_graph):
                 node.saved = None
 
@@ -112,10 +119,12 @@ def _hooked(node, gradient):
     for hook in node.hooks:
         given = Tensor(gradient) if bare else gradient
         changed = hook(given)
-        gradient = gradient if changed is None else changed.data if bare and isinstance(changed, Tensor) else changed
-        if gradient.shape != given.shape or gradient.dtype != given.dtype:
-            raise GradError(message("hook", "result", f"{given.dtype} {given.shape} as the gradient",
-                                    f"{gradient.dtype} {gradient.shape}"))
+        if changed is not None:
+            changed = changed if isinstance(changed, Tensor) else Tensor(changed)
+            if changed.shape != given.shape or changed.dtype != given.dtype:
+                raise GradError(message("hook", "result", f"{given.dtype} {given.shape} as the gradient",
+                                        f"{changed.dtype} {changed.shape}"))
+            gradient = changed.data if bare else changed
     return gradient
 
 
@@ -147,10 +156,11 @@ def _check_unchanged(node):
             raise error
 
 
-def _seed(op, output, gradient):
+def _seed(op, argument, output, gradient):
     """The first gradient of a walk: ones for a scalar, else what the caller gave."""
-    if output.node is None:
-        raise GradError(message(op, "self", "a tensor that depends on a leaf with requires_grad", "one that does not"))
+    if getattr(output, "node", None) is None:
+        raise GradError(message(op, argument, "a tensor that depends on a leaf with requires_grad",
+                                "one that does not"))
     if gradient is None and output.size != 1:
         raise GradError(message(op, "gradient", f"an array {output.shape} for a non-scalar", "None",
                                 "Reduce first, as in `loss.mean().backward()`."))
@@ -174,8 +184,8 @@ def backward(self, gradient=None, *, retain_graph=False, create_graph=False):
     Raises:
         GradError: nothing here wants a gradient; the graph was walked before; a saved value was changed.
     """
-    roots = [(self.node, _seed("backward", self, gradient))]
-    for leaf, part in walk(roots, keep=retain_graph, create_graph=create_graph).values():
+    seed = _seed("backward", "self", self, gradient)
+    for leaf, part in walk([(self.node, seed)], keep=retain_graph, create_graph=create_graph).values():
         part = part if isinstance(part, Tensor) else Tensor(part)
         leaf.grad = part if leaf.grad is None else leaf.grad + part
 
@@ -188,22 +198,23 @@ def gradients(output, inputs, seed=None, *, retain_graph=False, create_graph=Fal
 
     Args:
         output: a tensor; a scalar unless `seed` is given.
-        inputs: tensors that it depends on, leaves or in the middle.
+        inputs: tensors that it depends on, leaves or in the middle; or one such tensor.
         seed: d(loss)/d(output), as `output`.
         retain_graph, create_graph: as in `backward`.
 
     Returns:
         a tuple, one tensor per input; None where no path leads from it to the output.
     """
-    inputs = list(inputs)
-    ends = [t.node for t in inputs]
+    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    ends = [getattr(t, "node", None) for t in inputs]
     if None in ends:
-        raise GradError(message("gradients", f"inputs[{ends.index(None)}]", "a tensor with a gradient", "one without",
-                                "Create it with requires_grad=True."))
+        at = ends.index(None)
+        raise GradError(message("gradients", f"inputs[{at}]", "a tensor with a gradient",
+                                f"a {type(inputs[at]).__name__} without", "Create it with requires_grad=True."))
     if not ends:
         return ()
-    found = walk([(output.node, _seed("gradients", output, seed))], ends=ends, keep=retain_graph,
-                 create_graph=create_graph)
+    seed = _seed("gradients", "output", output, seed)
+    found = walk([(output.node, seed)], ends=ends, keep=retain_graph, create_graph=create_graph)
     parts = [found[e.seq][1] if e.seq in found else None for e in ends]
     return tuple([p if p is None or isinstance(p, Tensor) else Tensor(p) for p in parts])
 
@@ -218,12 +229,18 @@ def grad(function, argnums=0):
     Returns:
         a function of the same arguments; its result is a tensor, or a tuple for several `argnums`. It can be
         differentiated again: `grad(grad(f))`.
+
+    Raises (the function that is given):
+        ArgumentError: it is called without one of the arguments.
+        GradError: the result is not a scalar, or does not depend on them.
     """
     several = isinstance(argnums, tuple)
     chosen = argnums if several else (argnums,)
 
     @wraps(function)
     def gradient(*args, **keywords):
+        if any(i not in range(len(args)) for i in chosen):
+            raise ArgumentError(message("grad", "argnums", f"positions of the {len(args)} arguments", argnums))
         args = [a if isinstance(a, Tensor) or i not in chosen else Tensor(a) for i, a in enumerate(args)]
         outer = recording() and any(isinstance(a, Tensor) and a.node is not None for a in args)
         with record(True):
@@ -260,6 +277,13 @@ def checkpoint(function, *inputs, **keywords):
     Gradients reach the inputs and whatever tensors the function closes over.
     The second run draws the same random bits, and leaves running statistics alone.
 
+    Args:
+        function: of tensors, gives a tensor or a tuple of tensors.
+        inputs, keywords: its arguments.
+
+    Raises:
+        ArgumentError: it gives something else.
+
     Source: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost", arXiv:1604.06174.
     """
     drawn = random.default().state()
@@ -268,6 +292,9 @@ def checkpoint(function, *inputs, **keywords):
     if not recording():
         return result
     several = isinstance(result, (tuple, list))
+    kinds = [type(y).__name__ for y in (result if several else [result]) if not isinstance(y, Tensor)]
+    if kinds:
+        raise ArgumentError(message("checkpoint", "function", "one that gives a tensor, or a tuple of them", kinds[0]))
     outs = [Tensor(y.data) for y in (result if several else [result])]
     node = Node()
     node.op, node.hooks, node.seq = _checkpoint, None, tick()

@@ -27,7 +27,7 @@ import numpy as np
 
 from . import autograd, backend, dispatch, door, shapes, specialise
 from .dtypes import HALVES, NUMBERS, is_float
-from .errors import ArgumentError, DTypeError, MinidlError, ShapeError, message
+from .errors import ArgumentError, DTypeError, GradError, MinidlError, ShapeError, message
 from .tensor import Tensor
 
 REGISTRY: dict = {}
@@ -87,7 +87,8 @@ class Op:
         REGISTRY[self.name] = self
         self.function = f = FunctionType(specialise.STUB, self.namespace, self.name)
         f.__doc__, f.__module__, f.__qualname__ = fn.__doc__, fn.__module__, self.name
-        f.__signature__ = inspect.Signature([p.replace(kind=p.POSITIONAL_OR_KEYWORD) if p in left else p for p in params])
+        f.__signature__ = inspect.Signature([p.replace(kind=p.POSITIONAL_OR_KEYWORD) if p in left else p
+                                             for p in params])
         f.op, f.samples, f.otherwise, f.cost = self, self.samples, self.otherwise, self.cost
         for method in methods:
             setattr(Tensor, method, f)
@@ -118,7 +119,7 @@ class Op:
         return fn
 
     def otherwise(self, fn):
-        """Attach another way to run calls that the contract refuses: `fn(arguments)`, which may return NotImplemented."""
+        """Attach another way to run calls that the contract refuses: `fn(arguments)`, or NotImplemented."""
         self.fallback = fn
         return fn
 
@@ -184,7 +185,7 @@ class Primitive(Op):
         return self.pull(node, gradient)
 
     def pull(self, node, gradient):
-        """Gradients of the inputs, or thunks, from the array `gradient`. (Arithmetic rules have their own: see `vjp`.)"""
+        """Gradients of the inputs, or thunks, from the array `gradient`. (Arithmetic rules have their own: `vjp`.)"""
         if self.contract.several:
             return self.pull_taped(node, [g if g is None else Tensor(g) for g in gradient])
         return self.pull_taped(node, Tensor(gradient))
@@ -274,6 +275,12 @@ def operands(values):
 def as_tensor(value):
     """Tensors and None pass; arrays, lists and numbers are wrapped."""
     return value if value is None or isinstance(value, Tensor) else Tensor(value)
+
+
+def no_rule(op):
+    """The error of a call that is to be taped, and cannot be."""
+    return GradError(message(op.name, "rule", "one, as a gradient is wanted", "none",
+                             f"Attach it by `@{op.name}.vjp`, or declare the op with differentiable=False."))
 
 
 def several(op, xp, arrays, edges=None, saved=None):
@@ -402,6 +409,6 @@ def _said(value):
 HOT = dict(__builtins__=__builtins__, Tensor=Tensor, Node=autograd.Node, new=object.__new__, ndarray=np.ndarray,
            numpy=np,
            float32=np.dtype("float32"), float64=np.dtype("float64"), HALVES=HALVES, operand=operand, operands=operands,
-           settle=backend.settle, rescue=rescue, several=several, Mismatch=Mismatch, Halves=Halves,
+           settle=backend.settle, rescue=rescue, several=several, no_rule=no_rule, Mismatch=Mismatch, Halves=Halves,
            choose=dispatch.choose,
            device=backend.device, recording=autograd.recording, tick=autograd.tick, through=door.through)

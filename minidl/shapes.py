@@ -151,7 +151,16 @@ def broadcast(a, b):
 
 
 def unbroadcast_axes(shape, target):
-    """Axes over which a gradient of `shape` is summed to fit `target`."""
+    """Axes over which a gradient of `shape` is summed to fit `target`.
+
+    Raises:
+        ShapeError: `target` does not broadcast to `shape`.
+    """
     lead = len(shape) - len(target)
-    kept = tuple(i + lead for i, n in enumerate(target) if n == 1 and shape[i + lead] != 1)
-    return tuple(range(lead)) + kept
+    axes = list(range(lead))
+    for i, n in enumerate(target, lead):
+        if lead < 0 or n != shape[i]:
+            if lead < 0 or n != 1:
+                raise ShapeError(message("sum_to", "shape", f"one that broadcasts to {tuple(shape)}", tuple(target)))
+            axes.append(i)
+    return tuple(axes)

@@ -81,7 +81,7 @@ def write_pull(op):
         lines.append(f"    {', '.join(op.wants)}, = node.saved")
     lines += [f"    if isinstance({w}, Tensor): {w} = {w}.data" for w in op.wants if w in op.inputs]
     results = _results(op.rule)
-    if results is None:                                          # no source, or more than a return: call the rule
+    if results is None or len(results) != len(op.inputs):        # no source, or more than a return: call the rule
         return "\n".join([*lines, f"    return rule({', '.join([first, *op.wants])})"])
     if any(thunk for thunk, _ in results):
         lines.append(f"    {', '.join(f'{n}_edge' for n in op.inputs)}, = node.edges")
@@ -203,11 +203,12 @@ def _tape(op):
         taped = " or ".join(f"{e} is not None" for e in edges)
         taped = (f"({taped})" if len(edges) > 1 else taped) + " and recording()"
         group = f"({', '.join(edges)},)"
+    refusal = [f"if {taped}: raise no_rule(op)"] if op.differentiable and not op.rule else []
     if op.contract.several:
-        return [f"if {taped}: return several(op, _xp, _y, {group}, {_saved(op)})" if op.rule else "",
+        return [*refusal, f"if {taped}: return several(op, _xp, _y, {group}, {_saved(op)})" if op.rule else "",
                 "return several(op, _xp, _y)"]
     if not op.rule:
-        return ["_out = new(Tensor)", "_out.data, _out.node = _y, None", "return _out"]
+        return [*refusal, "_out = new(Tensor)", "_out.data, _out.node = _y, None", "return _out"]
     return ["_out = new(Tensor)",
             "_out.data = _y",
             f"if {taped}:",

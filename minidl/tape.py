@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
 
+from .errors import ArgumentError, message
+
 tick = count(1).__next__                       # the clock
 last_mutation = [0]                            # the time of the latest one, of any tensor
 mutations: dict = {}                           # id of the array that owns the memory -> (when, file, line)
@@ -65,6 +67,8 @@ class Handle:
     """What attaching a hook returns: `remove()` takes it off again."""
 
     def __init__(self, holder, function):
+        if not callable(function):
+            raise ArgumentError(message("hook", "function", "a function", repr(function)))
         self.holder, self.function = holder, function
         holder.hooks = (*(holder.hooks or ()), function)
 

@@ -8,9 +8,10 @@ import weakref
 import numpy as np
 import pytest
 
-from minidl import Tensor, checkpoint, gradients, no_grad, ops
-from minidl.errors import GradError
+from minidl import Tensor, checkpoint, grad, gradients, no_grad, ops
+from minidl.errors import ArgumentError, GradError
 from minidl.nn import Buffer, Parameter
+from minidl.op import REGISTRY, primitive
 from minidl.tape import recording
 
 RNG = np.random.default_rng(0)
@@ -140,6 +141,37 @@ def test_gradients_in_the_middle_and_twice():
     np.testing.assert_allclose(x.grad.data, 2 * x.data + 1)
 
 
+def test_gradients_are_asked_for_in_words():
+    x = leaf(3)
+    y = (x * x).sum()
+    np.testing.assert_array_equal(gradients(y, x, retain_graph=True)[0].data, 2 * x.data)  # (no list of rows)
+    for call, text in ((lambda: gradients(y, [x, 1.0]), r"inputs\[1\]: expected a tensor with a gradient, got a float"),
+                       (lambda: gradients(1.0, [x]), r"output: expected a tensor that depends on a leaf"),
+                       (lambda: grad(lambda a: a.sum(), argnums=1)(x), r"argnums: expected positions of the 1 arg"),
+                       (lambda: checkpoint(lambda a: {"a": a}, x), r"function: .* a tensor, or a tuple .*got dict")):
+        with pytest.raises((GradError, ArgumentError), match=text):
+            call()
+
+
+@pytest.mark.parametrize("name, rule, text", [
+    ("few", lambda g: g.exp(), "expected 2 gradients, one for each input, got 1"),
+    ("many", lambda g: (g, g, g), "expected 2 gradients, one for each input, got 3"),
+    ("turned", lambda g: (g.T, g), r"expected a gradient that sums to \(2, 3\), got \(3, 2\)"),
+    ("small", lambda g: (g.sum(), g), r"expected a gradient that sums to \(2, 3\), got \(\)"),
+    ("none", None, r"expected one, as a gradient is wanted, got none. Attach it by `@_rule_none.vjp`")])
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_wrong_rule_is_refused(name, rule, text, create_graph, monkeypatch):
+    def forward(xp, a, b, /):
+        return a + b
+    forward.__name__ = f"_rule_{name}"
+    monkeypatch.delitem(REGISTRY, forward.__name__, raising=False)
+    op = primitive("a(...) b(...) -> (...)")(forward)
+    if rule:
+        op.vjp(rule)
+    with pytest.raises(GradError, match=rf"\[_rule_{name}\] rule: {text}"):
+        op(leaf(2, 3), leaf(2, 3)).sum().backward(create_graph=create_graph)
+
+
 def test_outputs_may_go_unused_and_integers_have_no_gradient():
     x = leaf(5, 2)
     a, b, c = x.split((1, 2, 2))
@@ -186,6 +218,12 @@ def test_hooks_and_their_handles():
     x.hook(lambda g: g.sum())
     with pytest.raises(GradError, match=r"\[hook\] result: expected float64 \(3,\) as the gradient, got float64 \(\)"):
         (x * 1.0).sum().backward()
+    h = leaf(3) * 1.0
+    h.hook(lambda g: 1.0)
+    with pytest.raises(GradError, match=r"\[hook\] result: expected float64 \(3,\) as the gradient, got float32 \(\)"):
+        h.sum().backward()
+    with pytest.raises(ArgumentError, match=r"\[hook\] function: expected a function, got 3"):
+        h.hook(3)
 
 
 def test_sums_of_large_gradients_are_ours_to_add_into():
@@ -236,8 +274,8 @@ def test_checkpoint_reaches_what_it_closes_over():
 
 @pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))],
                          ids=["copy", "deepcopy", "pickle"])
-@pytest.mark.parametrize("make", [lambda: leaf(3), lambda: Parameter(np.ones(3)), lambda: Buffer(np.ones(3), persistent=False)],
-                         ids=["Tensor", "Parameter", "Buffer"])
+@pytest.mark.parametrize("make", [lambda: leaf(3), lambda: Parameter(np.ones(3)),
+                                  lambda: Buffer(np.ones(3), persistent=False)], ids=["Tensor", "Parameter", "Buffer"])
 def test_copies_have_places_of_their_own_on_the_tape(again, make):
     x = make()
     y = again(x)
