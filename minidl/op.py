@@ -277,6 +277,15 @@ def as_tensor(value):
     return value if value is None or isinstance(value, Tensor) else Tensor(value)
 
 
+def result(op, value):
+    """What a forward gave, as an array: where no axes are left NumPy gives numbers."""
+    if isinstance(value, np.generic):
+        return np.asarray(value)
+    if not backend.is_array(value):
+        raise DTypeError(message(op.name, "out", "an array", type(value).__name__))
+    return value
+
+
 def no_rule(op):
     """The error of a call that is to be taped, and cannot be."""
     return GradError(message(op.name, "rule", "one, as a gradient is wanted", "none",
@@ -409,6 +418,6 @@ def _said(value):
 HOT = dict(__builtins__=__builtins__, Tensor=Tensor, Node=autograd.Node, new=object.__new__, ndarray=np.ndarray,
            numpy=np,
            float32=np.dtype("float32"), float64=np.dtype("float64"), HALVES=HALVES, operand=operand, operands=operands,
-           settle=backend.settle, rescue=rescue, several=several, no_rule=no_rule, Mismatch=Mismatch, Halves=Halves,
+           settle=backend.settle, rescue=rescue, several=several, result=result, no_rule=no_rule, Mismatch=Mismatch, Halves=Halves,
            choose=dispatch.choose,
            device=backend.device, recording=autograd.recording, tick=autograd.tick, through=door.through)

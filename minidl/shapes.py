@@ -18,7 +18,11 @@ A symbol that occurs only there is computed by the op: unchecked.
 import re
 from dataclasses import dataclass
 
-from .errors import ShapeError, message
+from .errors import ArgumentError, ShapeError, message
+
+
+INPUT = r"(\w+)\(([^()]*)\)(?::(\w+))?([?+])?"
+KINDS = ("same", "float", "int", "bool", "any")
 
 
 @dataclass(frozen=True)
@@ -101,14 +105,22 @@ class Contract:
 
 
 def parse(text):
-    """Parse a contract line into a `Contract`."""
+    """Parse a contract line into a `Contract`.
+
+    Raises:
+        ArgumentError: it is not of the form above, or names a kind that there is not.
+    """
     left, _, right = text.partition("->")
 
     def dims(d):
         return tuple(d.replace(" ", "").split(",")) if d.strip() else ()
 
     slots = [Slot(n, dims(d), kind or "same", mark == "?", mark == "+")
-             for n, d, kind, mark in re.findall(r"(\w+)\(([^)]*)\)(?::(\w+))?([?+])?", left)]
+             for n, d, kind, mark in re.findall(INPUT, left)]
+    wrong = re.sub(INPUT, "", left).strip() or next((s.kind for s in slots if s.kind not in KINDS), None)
+    if wrong:
+        raise ArgumentError(message("contract", "text", f"NAME(dims):kind, a kind of {', '.join(KINDS)}",
+                                    f"{wrong!r} in {text!r}"))
     outs = [Slot("out", dims(d)) for d in re.findall(r"\(([^)]*)\)", right)]
     return Contract(tuple(slots), tuple(outs), len(outs) > 1 or right.rstrip().endswith("+"))
 

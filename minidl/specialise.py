@@ -19,7 +19,7 @@ lines this op needs, and compile it, as `dataclasses` does for `__init__`.
                 and b_.dtype is _d or type(b_) is float or type(b_) is int): _xp = numpy
             else: _xp = settle(op, a_, b_)
             _y = forward(_xp, a_, b_)
-            if type(_y) is not ndarray and isinstance(_y, numpy.generic): _y = numpy.asarray(_y)
+            if type(_y) is not ndarray: _y = result(op, _y)
         except Exception as _error:
             return rescue(op, _error, (a, b,), ())
         _out = new(Tensor)
@@ -189,7 +189,7 @@ def _run(op, arguments):
         run = "(forward if chosen is None else chosen.forward)"
     lines.append(f"{'_y, kept' if op.stage == 'closed' else '_y'} = {run}{call}")
     if not op.contract.several:
-        lines.append("if type(_y) is not ndarray and isinstance(_y, numpy.generic): _y = numpy.asarray(_y)")
+        lines.append("if type(_y) is not ndarray: _y = result(op, _y)")
     return lines
 
 

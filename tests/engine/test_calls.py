@@ -8,7 +8,7 @@ import pytest
 import minidl as ml
 from minidl import Tensor, gradients, ops
 from minidl.errors import ArgumentError, DTypeError, GradError, ShapeError
-from minidl.op import primitive
+from minidl.op import REGISTRY, primitive
 
 RNG = np.random.default_rng(0)
 
@@ -124,6 +124,15 @@ def _named(name):
         return x
     fn.__name__ = name
     return fn
+
+
+def test_a_forward_gives_arrays(monkeypatch):
+    def _gives_a_list(xp, x, /):
+        return x.tolist()
+    monkeypatch.delitem(REGISTRY, "_gives_a_list", raising=False)      # (nor does it stay there)
+    op = primitive("x(*) -> (*)", differentiable=False)(_gives_a_list)
+    with pytest.raises(DTypeError, match=r"\[_gives_a_list\] out: expected an array, got list"):
+        op(leaf(3))
 
 
 def test_a_tensor_in_python():

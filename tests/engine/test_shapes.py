@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.errors import ShapeError
+from minidl.errors import ArgumentError, ShapeError
 from minidl.shapes import broadcast, parse, unbroadcast_axes
 
 SHAPES = st.lists(st.integers(0, 3), max_size=4).map(tuple)
@@ -38,6 +38,13 @@ def test_a_contract_parsed():
     assert c.several and [s.dims for s in c.outputs] == [("*", "H"), ("N",)]
     assert not parse("x(*) -> (*)").several and parse("xs(_)+ -> (_) +").several
     assert parse("xs(_)+ -> (_)").inputs[0].many
+
+
+@pytest.mark.parametrize("text, wrong", [("x(*):flaot -> (*)", "flaot"), ("x(*,D w(D) -> (*)", r"x\(\*,D"),
+                                         ("x(*), w(D) -> (*)", ",")])
+def test_a_contract_with_a_slip_is_refused(text, wrong):
+    with pytest.raises(ArgumentError, match=rf"\[contract\] text: expected NAME\(dims\).*got .*{wrong}"):
+        parse(text)
 
 
 @pytest.mark.parametrize("contract, shapes, text", [
