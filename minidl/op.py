@@ -416,8 +416,7 @@ def _said(value):
 
 
 HOT = dict(__builtins__=__builtins__, Tensor=Tensor, Node=autograd.Node, new=object.__new__, ndarray=np.ndarray,
-           numpy=np,
-           float32=np.dtype("float32"), float64=np.dtype("float64"), HALVES=HALVES, operand=operand, operands=operands,
-           settle=backend.settle, rescue=rescue, several=several, result=result, no_rule=no_rule, Mismatch=Mismatch, Halves=Halves,
-           choose=dispatch.choose,
-           device=backend.device, recording=autograd.recording, tick=autograd.tick, through=door.through)
+           numpy=np, float32=np.dtype("float32"), float64=np.dtype("float64"), HALVES=HALVES, operand=operand,
+           operands=operands, settle=backend.settle, rescue=rescue, several=several, result=result, no_rule=no_rule,
+           Mismatch=Mismatch, Halves=Halves, choose=dispatch.choose, device=backend.device,
+           recording=autograd.recording, tick=autograd.tick, through=door.through)

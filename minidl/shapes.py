@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 from .errors import ArgumentError, ShapeError, message
 
-
 INPUT = r"(\w+)\(([^()]*)\)(?::(\w+))?([?+])?"
 KINDS = ("same", "float", "int", "bool", "any")
 
