@@ -61,6 +61,11 @@ def set_default_dtype(dtype):
     return before
 
 
+def is_real(dtype):
+    """True for bools, integers and floats, of any width: what can be converted to each other."""
+    return dtype.kind in "biufV"                       # (V is the kind of ml_dtypes' floats)
+
+
 def kind_fits(kind, dtype):
     """Does `dtype` satisfy a contract's kind: same, float, int, bool or any?"""
     return {"same": True, "any": True, "float": dtype in FLOATS, "int": dtype.kind in "iu",

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from . import backend, tape
-from .dtypes import as_dtype, default_dtype, is_float
+from .dtypes import NUMBERS, as_dtype, default_dtype, is_float, is_real
 from .errors import DeviceError, DTypeError, GradError, ShapeError, message
 
 
@@ -64,6 +64,11 @@ class Tensor:
     def grad(self, value):
         if type(self.node) is not tape.Leaf:
             raise GradError(message("grad", "self", "a leaf", "the result of an op", "Use gradients() or a hook."))
+        if value is not None:
+            value = value if isinstance(value, Tensor) else Tensor(value)
+            mine, theirs = [f"{t.dtype} {t.shape} on {t.device}" for t in (self, value)]
+            if mine != theirs:
+                raise GradError(message("grad", "value", mine, theirs))
         self.node.grad = value
 
     def detach(self):
@@ -114,11 +119,20 @@ class Tensor:
     def assign(self, value):
         """Overwrite the values in place. Backward refuses to use what it saved before.
 
+        Args:
+            value: a tensor, an array, nested lists or a number; it is converted to this tensor's dtype.
+
         Raises:
             ShapeError: the shape of `value` does not broadcast to this tensor's.
+            DTypeError: they are not numbers, or have fractions where this tensor has integers.
             DeviceError: it lives on another device.
         """
         value = value.data if isinstance(value, Tensor) else value
+        if type(value) not in NUMBERS and not backend.is_array(value):
+            value = as_array(value, "float64" if is_float(self.dtype) else None)
+        dtype = as_dtype(type(value)) if type(value) in NUMBERS else value.dtype
+        if not is_real(dtype) or is_float(dtype) and not is_float(self.dtype):
+            raise DTypeError(message("assign", "value", f"numbers that {self.dtype} can hold", dtype))
         if backend.is_array(value) and backend.of(value) is not backend.of(self.data):
             raise DeviceError(message("assign", "value", f"an array on {self.device}",
                                       f"one on {backend.device(value)}"))
@@ -150,6 +164,10 @@ class Tensor:
         body = np.array2string(backend.to_host(self.data), separator=", ", prefix="tensor(", threshold=100)
         dtype = "" if self.dtype in (default_dtype(), "int64", "bool") else f", dtype={self.dtype}"
         return f"tensor({body}{dtype}{place}{tail})"
+
+    def __format__(self, spec):
+        """`f"{loss:.3f}"` formats the single value: an explicit transfer."""
+        return format(self.item(), spec) if spec else str(self)
 
     def __len__(self):
         if not self.ndim:
@@ -197,9 +215,9 @@ def as_array(data, dtype=None):
         array = np.asarray(data)
     except ValueError as error:
         raise ShapeError(message("tensor", "data", "nested lists of equal lengths", str(error))) from error
+    as_dtype(array.dtype, "tensor")
     if dtype is not None:
         return array.astype(as_dtype(dtype, "tensor"))
     if array.dtype == np.float64 and not hasattr(data, "dtype"):
         return array.astype(default_dtype())
-    as_dtype(array.dtype, "tensor")
     return array

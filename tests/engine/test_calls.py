@@ -149,6 +149,9 @@ def test_a_tensor_in_python():
         ml.tensor(["a"])
     with pytest.raises(DTypeError, match=r"\[requires_grad\] self: expected a floating dtype, got int64"):
         Tensor([1, 2], requires_grad=True)
+    with pytest.raises(DTypeError, match=r"\[tensor\] dtype: expected one of"):
+        ml.tensor([None, 1.0], dtype="float32")
+    assert f"{ml.tensor(1.25):.1f} {ml.tensor(2)}" == "1.2 tensor(2)"
     assert repr(ml.tensor([1.0, 2.0])) == "tensor([1., 2.])" and "requires_grad=True" in repr(leaf(2))
     assert repr(leaf(1) * 2.0).endswith("from=multiply)") and x.to("float64").dtype == np.float64
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minidl import Tensor, checkpoint, grad, gradients, no_grad, ops
-from minidl.errors import ArgumentError, GradError
+from minidl.errors import ArgumentError, DTypeError, GradError, ShapeError
 from minidl.nn import Buffer, Parameter
 from minidl.op import REGISTRY, primitive
 from minidl.tape import recording
@@ -118,6 +118,36 @@ def test_a_change_is_seen_through_views_and_in_outputs():
     h.writable()[...] = 0                     # exp's rule names its output
     with pytest.raises(GradError, match=r"\[exp\] out: .*test_tape.py"):
         y.backward()
+
+
+@pytest.mark.parametrize("value, error, text", [
+    (None, DTypeError, r"\[tensor\] dtype: expected one of .*got dtype\('O'\)"),
+    ("a", DTypeError, r"\[tensor\] dtype"), ([[1.0], [2.0, 3.0]], ShapeError, "nested lists of equal lengths"),
+    (np.array(1j), DTypeError, r"\[assign\] value: expected numbers that int64 can hold, got complex128"),
+    (1.5, DTypeError, r"\[assign\] value: expected numbers that int64 can hold, got float32"),
+    (np.ones(2, "bool").astype("f4"), DTypeError, r"\[assign\] value"),
+    (np.ones(3, int), ShapeError, r"\[assign\] value: expected a shape that broadcasts to \(2,\), got \(3,\)")])
+def test_what_cannot_be_assigned(value, error, text):
+    x = Tensor(np.arange(2))
+    with pytest.raises(error, match=text):
+        x.assign(value)
+    assert x.tolist() == [0, 1]
+
+
+def test_assigning_converts():
+    for dtype in ("float64", "float32", "bfloat16"):
+        x = Tensor([0.0, 0.0]).astype(dtype)
+        for value, want in ((0.1, [0.1, 0.1]), ([1, 2], [1, 2]), (np.float32(3), [3, 3]), (Tensor([4, 5]), [4, 5])):
+            x.assign(value)
+            np.testing.assert_array_equal(x.numpy(), np.array(want).astype(x.dtype))
+
+
+def test_a_gradient_that_is_set_must_fit():
+    x = leaf(3)
+    x.grad = np.ones(3)
+    assert isinstance(x.grad, Tensor)
+    with pytest.raises(GradError, match=r"\[grad\] value: expected float64 \(3,\) on cpu, got float64 \(1,\) on cpu"):
+        x.grad = np.ones(1)
 
 
 def test_a_change_that_nobody_saved_is_fine():

@@ -96,9 +96,15 @@ def test_loading_lists_all_that_does_not_fit_and_changes_nothing():
         net.load_state_dict(given)
     assert str(refusal.value) == (
         "[load_state_dict] state_dict: expected the names and shapes of Net, got 1 missing: blocks.0.scale; "
-        "2 unexpected: extra, 7; 2 of another shape: blocks.0.bias NoneType, expected an array (4,), "
+        "2 unexpected: extra, 7; 2 of another kind: blocks.0.bias NoneType, expected an array (4,), "
         "blocks.1.scale (5,), expected (4,). Nothing was changed.")
     del given["blocks.1.scale"], given["blocks.0.bias"]
+    given["embed.weight"] = np.full(net.embed.weight.shape, "a")
+    with pytest.raises(CheckpointError, match="1 of another kind: embed.weight <U1, expected float32"):
+        net.load_state_dict(given)
+    given["embed.weight"] = np.ones(net.embed.weight.shape)
+    with pytest.raises(CheckpointError, match=r"\[load_state_dict\] state_dict: expected a dict .*, got list"):
+        net.load_state_dict([1])
     with pytest.raises(CheckpointError, match="3 missing"):
         net.load_state_dict(given)
     for name, tensor in net.state_dict().items():
