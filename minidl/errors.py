@@ -2,6 +2,7 @@
 
     [op] argument: expected <contract>, got <fact>. <what to do about it> (in ViT.blocks.3.norm1)
 """
+from collections.abc import Mapping
 
 
 class MinidlError(Exception):
@@ -50,6 +51,19 @@ def message(op, argument, expected, got, hint=""):
     """`[op] argument: expected ..., got .... Hint.`"""
     text = f"[{op}] {argument}: expected {expected}, got {got}."
     return f"{text} {hint}" if hint else text
+
+
+def fields(op, saved, *names):
+    """The values that a saved state has under `names`, in their order.
+
+    Raises:
+        CheckpointError: it is not a dict, or lacks one of them.
+    """
+    if not isinstance(saved, Mapping):
+        raise CheckpointError(message(op, "state", f"a dict of {', '.join(names)}", type(saved).__name__))
+    if lacking := [name for name in names if name not in saved]:
+        raise CheckpointError(message(op, "state", f"values for {', '.join(names)}", f"none for {', '.join(lacking)}"))
+    return [saved[name] for name in names]
 
 
 def module_path(modules):

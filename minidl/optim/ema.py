@@ -3,7 +3,7 @@ from contextlib import contextmanager
 
 from .. import backend
 from ..dtypes import HALVES, is_float
-from ..errors import ArgumentError, CheckpointError, message
+from ..errors import ArgumentError, CheckpointError, fields, message
 
 
 class EMA:
@@ -21,7 +21,7 @@ class EMA:
         if not 0 <= decay <= 1:
             raise ArgumentError(message("EMA", "decay", "0 to 1", decay))
         self.module, self.decay, self.warmup, self.updates = module, decay, warmup, 0
-        self.shadow = {n: t.data.astype("float32" if t.dtype in HALVES else t.dtype)       # (16 bits would soon stand still)
+        self.shadow = {n: t.data.astype("float32" if t.dtype in HALVES else t.dtype)       # (16 bits would stand still)
                        for n, t in module.state_dict().items()}
 
     def update(self):
@@ -54,13 +54,14 @@ class EMA:
         """Go on from there.
 
         Raises:
-            CheckpointError: the averages are of another model.
+            CheckpointError: the averages are of another model; nothing was changed.
         """
-        wrong = saved["shadow"].keys() ^ self.shadow.keys()
-        if wrong:
-            raise CheckpointError(message("EMA", "shadow", "the module's names",
-                                          f"a difference in {sorted(wrong)[:4]}"))
-        self.updates = saved["updates"]
-        for name, array in saved["shadow"].items():
+        updates, shadow = fields("EMA", saved, "updates", "shadow")
+        theirs, mine = [{n: a.shape for n, a in arrays.items()} for arrays in (shadow, self.shadow)]
+        if wrong := sorted({name for name, _ in theirs.items() ^ mine.items()}):
+            raise CheckpointError(message("EMA", "shadow", "the module's names and shapes",
+                                          f"a difference in {', '.join(wrong[:4])}"))
+        self.updates = updates
+        for name, array in shadow.items():
             kept = self.shadow[name]
             kept[...] = backend.to_device(array, backend.device(kept))

@@ -4,10 +4,21 @@ A rule is one function, `update(xp, p, g, state, group)`: it changes the array `
 in place by the gradient `g`, and keeps what it remembers in `state`.  Half types
 are updated in float32 and rounded once, when they are stored.
 """
+import inspect
+import math
+import sys
+from collections.abc import Iterable
+from numbers import Real
+
 from .. import backend
 from ..dtypes import HALVES
-from ..errors import ArgumentError, CheckpointError, ShapeError, message
+from ..errors import ArgumentError, CheckpointError, ShapeError, fields, message
 from ..tensor import Tensor
+
+LARGEST = sys.float_info.max
+ANY, SHARE = (0, LARGEST, "at least 0"), (0, 1, "0 to 1")
+BOUNDS = {"lr": ANY, "eps": ANY, "weight_decay": ANY, "momentum": ANY, "alpha": SHARE, "rho": SHARE,
+          "betas": (0, math.nextafter(1, 0), "0 <= beta < 1")}        # setting -> least, most, in words
 
 
 class Optimizer:
@@ -23,7 +34,7 @@ class Optimizer:
 
     def __init__(self, params, **defaults):
         self.defaults, self.state, self.param_groups = defaults, {}, []
-        params = list(params)
+        params = listed(self.name, "params", params)
         if not params:
             raise ArgumentError(message(self.name, "params", "at least one parameter", "none"))
         for group in params if isinstance(params[0], dict) else [{"params": params}]:
@@ -33,12 +44,15 @@ class Optimizer:
 
     def add_param_group(self, group):
         """Join more parameters, with own settings: `{"params": [...], "lr": 1e-4}`."""
+        if not isinstance(group, dict) or "params" not in group:
+            raise ArgumentError(message(self.name, "group", 'a dict with "params"', repr(group)[:60]))
         unknown = group.keys() - self.defaults.keys() - {"params"}
         if unknown:
             raise ArgumentError(message(self.name, "group", f"settings among {', '.join(self.defaults)}",
                                         ", ".join(sorted(unknown))))
         params = group["params"]
-        params = [params] if isinstance(params, Tensor) else [p[1] if isinstance(p, tuple) else p for p in params]
+        params = [params] if isinstance(params, Tensor) else listed(self.name, "params", params)
+        params = [p[1] if isinstance(p, tuple) else p for p in params]
         known = {id(p) for g in self.param_groups for p in g["params"]}
         for p in params:
             if not isinstance(p, Tensor) or not p.is_leaf:
@@ -47,21 +61,25 @@ class Optimizer:
                 raise ArgumentError(message(self.name, "params", "each parameter once",
                                             f"one of shape {p.shape} twice"))
             known.add(id(p))
-        group = {**self.defaults, **group, "params": params}
-        self._check(group)
-        self.param_groups.append(group)
+        self.param_groups.append(self._checked({**self.defaults, **group, "params": params}))
 
-    def _check(self, group):
-        for setting, low, high in (("lr", 0, None), ("eps", 0, None), ("weight_decay", 0, None), ("momentum", 0, None),
-                                   ("alpha", 0, 1), ("rho", 0, 1), ("dampening", None, None)):
-            value = group.get(setting)
-            if isinstance(value, (int, float)) and not ((low is None or value >= low)
-                                                        and (high is None or value <= high)):
-                raise ArgumentError(message(self.name, setting, f"at least {low}" if high is None
-                                            else f"{low} to {high}", value))
-        for i, beta in enumerate(group.get("betas", ())):
-            if not 0 <= beta < 1:
-                raise ArgumentError(message(self.name, f"betas[{i}]", "0 <= beta < 1", beta))
+    def _checked(self, group):
+        """The group, its settings as plain numbers where their defaults are that, and within their bounds."""
+        usual = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}
+        return {name: self._setting(name, value, usual.get(name)) for name, value in group.items()}
+
+    def _setting(self, name, value, default, place=""):
+        if isinstance(default, tuple):
+            if not isinstance(value, (tuple, list)) or len(value) != len(default):
+                raise ArgumentError(message(self.name, name, f"{len(default)} numbers", repr(value)))
+            return tuple([self._setting(name, v, d, f"[{i}]") for i, (v, d) in enumerate(zip(value, default))])
+        if not isinstance(default, float):
+            return value
+        least, most, expected = BOUNDS.get(name, (-LARGEST, LARGEST, "a finite number"))
+        number = float(value) if isinstance(value, Real) else math.nan     # (NumPy's would change the dtype they meet)
+        if not least <= number <= most:
+            raise ArgumentError(message(self.name, name + place, expected, repr(value)))
+        return number
 
     def update(self, xp, p, g, state, group):
         """Change `p` by `g`; see the module's docstring."""
@@ -75,7 +93,7 @@ class Optimizer:
                     self._step_one(p, p.grad.data, group)
 
     def _step_one(self, p, g, group):
-        xp, state = backend.namespace(p.data), self.state.setdefault(id(p), {"step": 0})
+        xp, state = backend.namespace(p.data), self.state.setdefault(p, {"step": 0})
         state["step"] += 1
         if p.dtype in HALVES:
             wide = p.data.astype("float32")
@@ -92,33 +110,44 @@ class Optimizer:
 
     def state_dict(self):
         """Everything needed to go on: settings by group, and state by the parameter's number."""
-        params = [p for g in self.param_groups for p in g["params"]]
-        number = {id(p): i for i, p in enumerate(params)}
-        groups = [{**g, "params": [number[id(p)] for p in g["params"]]} for g in self.param_groups]
-        return {"state": {str(number[i]): dict(s) for i, s in self.state.items()}, "param_groups": groups}
+        number = {p: i for i, p in enumerate(self._params())}
+        groups = [{**g, "params": [number[p] for p in g["params"]]} for g in self.param_groups]
+        return {"state": {str(number[p]): dict(s) for p, s in self.state.items()}, "param_groups": groups}
 
     def load_state_dict(self, saved):
         """Take on what `state_dict` gave.
 
         Raises:
-            CheckpointError: the groups have other sizes, or a state another shape, than the parameters here.
+            CheckpointError: the groups have other sizes or settings, or a state another shape, than those here;
+                nothing was changed.
         """
-        sizes = [len(g["params"]) for g in self.param_groups], [len(g["params"]) for g in saved["param_groups"]]
+        saved_state, saved_groups = fields(self.name, saved, "state", "param_groups")
+        sizes = [[len(g["params"]) for g in groups] for groups in (self.param_groups, saved_groups)]
         if sizes[0] != sizes[1]:
             raise CheckpointError(message(self.name, "param_groups", f"groups of {sizes[0]} parameters", sizes[1]))
-        params = [p for g in self.param_groups for p in g["params"]]
-        state = {}
-        for number, kept in saved["state"].items():
-            p = params[int(number)]
+        groups = []
+        for mine, theirs in zip(self.param_groups, saved_groups):
+            if unknown := theirs.keys() - mine.keys():
+                raise CheckpointError(message(self.name, "param_groups", f"settings among {', '.join(self.defaults)}",
+                                              ", ".join(sorted(unknown)), "Is it the state of another optimizer?"))
+            groups.append(self._checked({**mine, **theirs, "params": mine["params"]}))
+        params, state = {str(i): p for i, p in enumerate(self._params())}, {}
+        for number, kept in saved_state.items():
+            if number not in params:
+                raise CheckpointError(message(self.name, "state", f"numbers of {len(params)} parameters", repr(number)))
+            p = params[number]
             wrong = [k for k, a in kept.items() if hasattr(a, "shape") and a.shape and not self._fits(a.shape, p.shape)]
             if wrong:
                 raise CheckpointError(message(self.name, f"state[{number}]", f"arrays that fit {p.shape}",
                                               f"{wrong[0]} of shape {kept[wrong[0]].shape}"))
-            state[id(p)] = {k: backend.find(p.device).from_host(a.copy(), p.device) if hasattr(a, "shape") else a
-                            for k, a in kept.items()}
+            state[p] = {k: backend.find(p.device).from_host(a.copy(), p.device) if hasattr(a, "shape") else a
+                        for k, a in kept.items()}
         self.state = state
-        for group, theirs in zip(self.param_groups, saved["param_groups"]):
-            group.update({k: tuple(v) if isinstance(v, list) else v for k, v in theirs.items() if k != "params"})
+        for mine, group in zip(self.param_groups, groups):
+            mine.update(group)
+
+    def _params(self):
+        return [p for group in self.param_groups for p in group["params"]]
 
     @staticmethod
     def _fits(shape, of):
@@ -127,6 +156,18 @@ class Optimizer:
     def __repr__(self):
         rows = [", ".join(f"{k}={v}" for k, v in g.items() if k != "params") for g in self.param_groups]
         return f"{self.name}({'; '.join(rows)})"
+
+
+def listed(op, argument, values):
+    """An iterable of parameters as a list.
+
+    Raises:
+        ArgumentError: it is none, as a module; or one tensor, whose rows are meant by nobody.
+    """
+    if isinstance(values, Tensor) or not isinstance(values, Iterable):
+        raise ArgumentError(message(op, argument, "an iterable of tensors", f"a {type(values).__name__}",
+                                    "Pass model.parameters()."))
+    return list(values)
 
 
 def recall(xp, state, name, like):
@@ -167,9 +208,7 @@ def clip_grad_norm_(parameters, max_norm, error_if_nonfinite=False):
 
     Source: Pascanu, Mikolov, Bengio 2013, "On the difficulty of training recurrent neural networks", algorithm 1.
     """
-    parameters = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    if not max_norm > 0:
-        raise ArgumentError(message("clip_grad_norm_", "max_norm", "more than 0", max_norm))
+    parameters = _to_clip("clip_grad_norm_", parameters, max_norm=max_norm)
     norm = global_norm(parameters)
     if norm is None:
         return Tensor(0.0)
@@ -186,11 +225,21 @@ def clip_grad_norm_(parameters, max_norm, error_if_nonfinite=False):
 
 def clip_grad_value_(parameters, clip_value):
     """Clip every element of every gradient to [-clip_value, clip_value]."""
-    if not clip_value > 0:
-        raise ArgumentError(message("clip_grad_value_", "clip_value", "more than 0", clip_value))
-    for p in [parameters] if isinstance(parameters, Tensor) else parameters:
+    for p in _to_clip("clip_grad_value_", parameters, clip_value=clip_value):
         if p.grad is not None:
             p.grad = Tensor(p.grad.data.clip(-clip_value, clip_value))
+
+
+def _to_clip(op, parameters, **bound):
+    positive(op, **bound)
+    return [parameters] if isinstance(parameters, Tensor) else listed(op, "parameters", parameters)
+
+
+def positive(op, **numbers):
+    """Raise unless all are numbers above 0."""
+    for name, n in numbers.items():
+        if not isinstance(n, Real) or not n > 0:
+            raise ArgumentError(message(op, name, "more than 0", repr(n)))
 
 
 def need_matrix(op, p):

@@ -1,7 +1,8 @@
 """Learning-rate schedules: each is a function of the step, so resuming needs only the step's number."""
 import math
 
-from ..errors import ArgumentError, message
+from ..errors import ArgumentError, CheckpointError, fields, message
+from .optimizer import Optimizer, positive
 
 
 class Schedule:
@@ -11,6 +12,8 @@ class Schedule:
     """
 
     def __init__(self, optimizer):
+        if not isinstance(optimizer, Optimizer):
+            raise ArgumentError(message(type(self).__name__, "optimizer", "an Optimizer", type(optimizer).__name__))
         self.optimizer, self.last_step = optimizer, 0
         self.base_lrs = [g["lr"] for g in optimizer.param_groups]
         self._apply()
@@ -37,20 +40,22 @@ class Schedule:
         return {"last_step": self.last_step, "base_lrs": list(self.base_lrs)}
 
     def load_state_dict(self, saved):
-        """Go on from there."""
-        self.last_step, self.base_lrs = saved["last_step"], list(saved["base_lrs"])
+        """Go on from there.
+
+        Raises:
+            CheckpointError: it is another schedule's state, or over other groups.
+        """
+        name = type(self).__name__
+        last_step, base_lrs = fields(name, saved, "last_step", "base_lrs")
+        if len(base_lrs) != len(self.base_lrs):
+            raise CheckpointError(message(name, "base_lrs", f"{len(self.base_lrs)} groups", len(base_lrs)))
+        self.last_step, self.base_lrs = last_step, list(base_lrs)
         self._apply()
 
 
 def _cosine(start, end, done):
     """From `start` to `end` along half a cosine, of which the share `done` is behind."""
     return end + (start - end) * (1 + math.cos(math.pi * done)) / 2
-
-
-def _positive(schedule, **numbers):
-    for name, n in numbers.items():
-        if not n > 0:
-            raise ArgumentError(message(schedule, name, "more than 0", n))
 
 
 class LambdaLR(Schedule):
@@ -68,7 +73,7 @@ class StepLR(Schedule):
     """Times `gamma` every `step_size` steps."""
 
     def __init__(self, optimizer, step_size, gamma=0.1):
-        _positive("StepLR", step_size=step_size)
+        positive("StepLR", step_size=step_size)
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer)
 
@@ -102,7 +107,7 @@ class LinearLR(Schedule):
     """From `start_factor` to `end_factor` of the first rate, over `total_iters` steps."""
 
     def __init__(self, optimizer, start_factor=1 / 3, end_factor=1.0, total_iters=5):
-        _positive("LinearLR", total_iters=total_iters)
+        positive("LinearLR", total_iters=total_iters)
         self.start_factor, self.end_factor, self.total_iters = start_factor, end_factor, total_iters
         super().__init__(optimizer)
 
@@ -115,7 +120,7 @@ class PolynomialLR(Schedule):
     """Down to `lr_end` by (1 - done) ** power, after `warmup_steps` steps of a linear rise from 0."""
 
     def __init__(self, optimizer, total_iters=5, power=1.0, warmup_steps=0, lr_end=0.0):
-        _positive(type(self).__name__, total_iters=total_iters - warmup_steps)
+        positive(type(self).__name__, total_iters=total_iters - warmup_steps)
         self.total_iters, self.power, self.warmup_steps, self.lr_end = total_iters, power, warmup_steps, lr_end
         super().__init__(optimizer)
 
@@ -144,7 +149,7 @@ class CosineAnnealingLR(Schedule):
     """
 
     def __init__(self, optimizer, T_max, eta_min=0.0, warmup_steps=0):
-        _positive("CosineAnnealingLR", T_max=T_max)
+        positive("CosineAnnealingLR", T_max=T_max)
         self.T_max, self.eta_min, self.warmup_steps = T_max, eta_min, warmup_steps
         super().__init__(optimizer)
 
@@ -155,10 +160,15 @@ class CosineAnnealingLR(Schedule):
 
 
 class CosineAnnealingWarmRestarts(Schedule):
-    """Cosines of `T_0` steps, each `T_mult` times as long as the last. Source: as CosineAnnealingLR, section 3."""
+    """Cosines of `T_0` steps, each `T_mult` >= 1 times as long as the last.
+
+    Source: as CosineAnnealingLR, section 3.
+    """
 
     def __init__(self, optimizer, T_0, T_mult=1, eta_min=0.0):
-        _positive("CosineAnnealingWarmRestarts", T_0=T_0, T_mult=T_mult)
+        positive("CosineAnnealingWarmRestarts", T_0=T_0)
+        if not T_mult >= 1:                            # (shorter and shorter ones would never reach some steps)
+            raise ArgumentError(message("CosineAnnealingWarmRestarts", "T_mult", "at least 1", repr(T_mult)))
         self.T_0, self.T_mult, self.eta_min = T_0, T_mult, eta_min
         super().__init__(optimizer)
 
@@ -176,12 +186,17 @@ class OneCycleLR(Schedule):
     Source: Smith, Topin 2018, "Super-Convergence", arXiv:1708.07120, section 2.
 
     Raises:
-        ArgumentError: a step beyond `total_steps`.
+        ArgumentError: a setting out of its range, or a step beyond `total_steps`.
     """
 
     def __init__(self, optimizer, max_lr, total_steps, pct_start=0.3, anneal_strategy="cos", cycle_momentum=True,
                  base_momentum=0.85, max_momentum=0.95, div_factor=25.0, final_div_factor=1e4):
-        _positive("OneCycleLR", max_lr=max_lr, total_steps=total_steps)
+        positive("OneCycleLR", max_lr=max_lr, total_steps=total_steps, div_factor=div_factor,
+                 final_div_factor=final_div_factor)
+        if not 0 <= pct_start <= 1:
+            raise ArgumentError(message("OneCycleLR", "pct_start", "0 to 1", pct_start))
+        if anneal_strategy not in ("cos", "linear"):
+            raise ArgumentError(message("OneCycleLR", "anneal_strategy", "cos or linear", repr(anneal_strategy)))
         self.max_lr, self.total_steps, self.peak = max_lr, total_steps, pct_start * total_steps - 1
         self.anneal_strategy, self.cycle_momentum = anneal_strategy, cycle_momentum
         self.base_momentum, self.max_momentum = base_momentum, max_momentum
@@ -214,6 +229,7 @@ class CyclicLR(Schedule):
     """
 
     def __init__(self, optimizer, base_lr, max_lr, step_size_up=2000, step_size_down=None, scale=1.0):
+        positive("CyclicLR", step_size_up=step_size_up)
         self.base_lr, self.max_lr, self.up, self.scale = base_lr, max_lr, step_size_up, scale
         self.length = step_size_up + (step_size_up if step_size_down is None else step_size_down)
         super().__init__(optimizer)
@@ -242,7 +258,8 @@ class ReduceLROnPlateau(Schedule):
         """One step further, on which `metric` (a number) was measured."""
         sign = 1 if self.mode == "min" else -1
         metric = float(metric)
-        better = self.best is None or sign * metric < sign * self.best - abs(self.best) * self.threshold
+        better = metric == metric and (                # (nan is never better)
+            self.best is None or sign * metric < sign * self.best - abs(self.best) * self.threshold)
         self.best, self.bad = (metric, 0) if better else (self.best, self.bad + 1)
         if self.resting:
             self.resting, self.bad = self.resting - 1, 0
@@ -254,6 +271,6 @@ class ReduceLROnPlateau(Schedule):
         return {**super().state_dict(), **{k: getattr(self, k) for k in ("best", "bad", "resting", "cuts")}}
 
     def load_state_dict(self, saved):
-        for k in ("best", "bad", "resting", "cuts"):
-            setattr(self, k, saved[k])
+        name = type(self).__name__
+        self.best, self.bad, self.resting, self.cuts = fields(name, saved, "best", "bad", "resting", "cuts")
         super().load_state_dict(saved)

@@ -1,4 +1,5 @@
 """Gradient descent, and the rules that divide by a running size of the gradient."""
+from ..errors import ArgumentError, message
 from .optimizer import Optimizer, blend, recall
 
 
@@ -11,6 +12,13 @@ class SGD(Optimizer):
     def __init__(self, params, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False):
         super().__init__(params, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
                          nesterov=nesterov)
+
+    def _checked(self, group):
+        group = super()._checked(group)
+        if group["nesterov"] and (not group["momentum"] or group["dampening"]):
+            raise ArgumentError(message(self.name, "nesterov", "momentum above 0, and no dampening, beside it",
+                                        (group["momentum"], group["dampening"])))
+        return group
 
     def update(self, xp, p, g, state, group):
         if group["weight_decay"]:

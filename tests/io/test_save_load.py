@@ -40,7 +40,7 @@ def any_array(draw):
     return array[(*steps, ...)]
 
 
-KEYS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/_"))      # (bad names have a test of their own)
+KEYS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/_"))  # (bad names: below)
 LEAVES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), any_array())
 STATES = st.recursive(LEAVES, lambda inner: st.one_of(
     st.lists(inner), st.lists(inner).map(tuple), st.dictionaries(KEYS, inner)), max_leaves=15)

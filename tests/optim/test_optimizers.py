@@ -1,10 +1,12 @@
 """Every optimizer and schedule: the rule by hand, state that resumes, groups, refusals."""
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minidl import Tensor, optim
+from minidl import Tensor, nn, optim
 from minidl.errors import ArgumentError, CheckpointError, ShapeError
 
 RNG = np.random.default_rng(0)
@@ -89,10 +91,59 @@ def test_groups_have_their_own_settings():
      r"\[Adam\] param_groups"),
     (lambda: optim.clip_grad_norm_([leaf(2)], 0), ArgumentError, r"\[clip_grad_norm_\] max_norm: expected more than 0"),
     (lambda: optim.StepLR(optim.SGD([leaf(2)]), 0), ArgumentError, r"\[StepLR\] step_size"),
+    (lambda: optim.SGD(nn.Linear(2, 2)), ArgumentError, r"\[SGD\] params: .*got a Linear. Pass model.parameters\(\)"),
+    (lambda: optim.SGD(leaf(2, 2)), ArgumentError, r"\[SGD\] params: expected an iterable of tensors, got a Tensor"),
+    (lambda: optim.SGD([{"lr": 1.0}]), ArgumentError, r'\[SGD\] group: expected a dict with "params"'),
+    (lambda: optim.SGD([leaf(2)], lr="0.1"), ArgumentError, r"\[SGD\] lr: expected at least 0, got '0.1'"),
+    (lambda: optim.SGD([leaf(2)], lr=np.float32("nan")), ArgumentError, r"\[SGD\] lr: expected at least 0"),
+    (lambda: optim.SGD([leaf(2)], nesterov=True), ArgumentError, r"\[SGD\] nesterov: expected momentum above 0"),
+    (lambda: optim.Adam([leaf(2)], betas=0.9), ArgumentError, r"\[Adam\] betas: expected 2 numbers, got 0.9"),
+    (lambda: optim.Adam([leaf(2)]).load_state_dict({}), CheckpointError,
+     r"\[Adam\] state: .*none for state, param_groups"),
+    (lambda: optim.Adam([leaf(2)]).load_state_dict(optim.SGD([leaf(2)]).state_dict()), CheckpointError,
+     r"\[Adam\] param_groups: expected settings among .*got dampening, momentum, nesterov"),
+    (lambda: optim.Adam([leaf(2)]).load_state_dict({**optim.Adam([leaf(2)]).state_dict(), "state": {"x": {}}}),
+     CheckpointError, r"\[Adam\] state: expected numbers of 1 parameters, got 'x'"),
+    (lambda: optim.clip_grad_norm_(nn.Linear(2, 2), 1.0), ArgumentError, r"\[clip_grad_norm_\] parameters: .*a Linear"),
+    (lambda: optim.StepLR(nn.Linear(2, 2), 1), ArgumentError, r"\[StepLR\] optimizer: .*an Optimizer, got Linear"),
+    (lambda: optim.StepLR(optim.SGD([leaf(2)]), 1).load_state_dict([]), CheckpointError, r"\[StepLR\] .*got list"),
+    (lambda: optim.CosineAnnealingWarmRestarts(optim.SGD([leaf(2)]), 4, 0.5), ArgumentError, r"T_mult: .*at least 1"),
+    (lambda: optim.OneCycleLR(optim.SGD([leaf(2)]), 1.0, 9, anneal_strategy="up"), ArgumentError, "cos or linear"),
+    (lambda: optim.CyclicLR(optim.SGD([leaf(2)]), 0.1, 0.2, 0), ArgumentError, r"\[CyclicLR\] step_size_up"),
+    (lambda: optim.EMA(nn.Linear(2, 2)).load_state_dict(optim.EMA(nn.Linear(3, 2)).state_dict()), CheckpointError,
+     r"\[EMA\] shadow: .*a difference in weight"),
 ])
 def test_refusals(call, error, text):
     with pytest.raises(error, match=text):
         call()
+
+
+def test_numbers_of_numpy_are_numbers():
+    """NumPy's own would make float64 of what they meet, and come back from a file as arrays."""
+    a, b = leaf(3), leaf(3)
+    b.assign(a)
+    for p, number in ((a, float), (b, np.float64)):
+        optimizer = optim.AdamW([p], lr=number(0.5), betas=(number(0.5), number(0.75)))
+        descend(optimizer, [p], 3)
+    np.testing.assert_array_equal(a.numpy(), b.numpy())
+    assert all(type(v) in (float, bool, tuple, list) for v in optimizer.param_groups[0].values())
+
+
+def test_a_model_and_its_optimizer_are_copied_together():
+    model = nn.Linear(2, 2)
+    optimizer = optim.AdamW(model.parameters(), lr=0.1)
+    descend(optimizer, list(model.parameters()), 2)
+    twin, follower = copy.deepcopy((model, optimizer))
+    for m, o in ((model, optimizer), (twin, follower)):
+        descend(o, list(m.parameters()), 2)
+    assert all(np.array_equal(p.numpy(), q.numpy()) for p, q in zip(model.parameters(), twin.parameters()))
+
+
+def test_a_plateau_outlives_nan():
+    schedule = optim.ReduceLROnPlateau(optim.SGD([leaf(2)], lr=1.0), patience=1)
+    for metric in (float("nan"), 3.0, 2.0, 1.0, 0.5):
+        schedule.step(metric)
+    assert schedule.get_last_lr() == [1.0]
 
 
 @settings(max_examples=30, deadline=None)
