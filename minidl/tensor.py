@@ -114,7 +114,7 @@ class Tensor:
         """The same values on a device ("cpu", "cuda", "cuda:1") or in a dtype ("float16", ...)."""
         if isinstance(target, str) and target.partition(":")[0] in ("cpu", "cuda"):
             return self.to_device(target)              # (ops/creation.py and ops/elementwise.py attach these)
-        return self.astype(target)
+        return self.astype(as_dtype(target, "to"))
 
     def assign(self, value):
         """Overwrite the values in place. Backward refuses to use what it saved before.

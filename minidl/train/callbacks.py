@@ -1,14 +1,19 @@
 """Callbacks: what a Trainer tells, and who listens."""
 import csv
 import math
+from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import ArgumentError, MinidlError, message
+from ..errors import ArgumentError, CheckpointError, MinidlError, fields, message
 from ..io import save
+from ..optim.optimizer import positive
 
 
 class Callback:
-    """Base: override what you want to hear of. `state_dict` is saved with the run."""
+    """Base: override what you want to hear of. `state_dict` is saved with the run, under `name`."""
+
+    saves = False              # one that saves the run is told last
+    name = property(lambda self: type(self).__name__)
 
     def on_fit_start(self, trainer):
         """Training begins, or goes on."""
@@ -38,17 +43,17 @@ class _Best(Callback):
 
     def __init__(self, monitor, mode):
         if mode not in ("min", "max"):
-            raise ArgumentError(message(type(self).__name__, "mode", "min or max", repr(mode)))
+            raise ArgumentError(message(self.name, "mode", "min or max", repr(mode)))
         self.monitor, self.mode, self.best = monitor, mode, None
 
     def improved(self, trainer, least=0.0):
         """Is the last epoch the best so far, by at least `least`?"""
         row = trainer.history[-1]
         if self.monitor not in row:
-            raise ArgumentError(message(type(self).__name__, "monitor", f"one of {', '.join(row)}", repr(self.monitor)))
+            raise ArgumentError(message(self.name, "monitor", f"one of {', '.join(row)}", repr(self.monitor)))
         sign = 1 if self.mode == "min" else -1
         value = row[self.monitor]
-        better = self.best is None or sign * value < sign * self.best - least
+        better = value == value and (self.best is None or sign * value < sign * self.best - least)     # (nan never is)
         if better:
             self.best = value
         return better
@@ -57,7 +62,7 @@ class _Best(Callback):
         return {"best": self.best}
 
     def load_state_dict(self, saved):
-        self.best = saved["best"]
+        self.best, = fields(self.name, saved, "best")
 
 
 class ModelCheckpoint(_Best):
@@ -65,15 +70,24 @@ class ModelCheckpoint(_Best):
     `monitor` got better.
 
     Each file is written aside and renamed, so that there is a good one at any moment.
+
+    Raises:
+        ArgumentError: `every_steps` is no number of steps; `monitor` is not measured.
+        CheckpointError: the directory cannot be written to.
     """
+
+    saves = True
 
     def __init__(self, directory, every_steps=None, monitor="loss", mode="min"):
         super().__init__(monitor, mode)
+        if every_steps is not None:
+            positive(self.name, every_steps=every_steps)
         self.directory, self.every_steps = Path(directory), every_steps
         self.last, self.best_path = self.directory / "last.safetensors", self.directory / "best.safetensors"
 
     def on_fit_start(self, trainer):
-        self.directory.mkdir(parents=True, exist_ok=True)
+        with _writing(self.name, self.directory):
+            self.directory.mkdir(parents=True, exist_ok=True)
 
     def on_step_end(self, trainer):
         if self.every_steps and trainer.step % self.every_steps == 0:
@@ -93,6 +107,9 @@ class EarlyStopping(_Best):
         super().__init__(monitor, mode)
         self.patience, self.min_delta, self.waited = patience, min_delta, 0
 
+    def on_fit_start(self, trainer):
+        trainer.should_stop |= self.waited >= self.patience        # (a run that had stopped is resumed)
+
     def on_epoch_end(self, trainer):
         self.waited = 0 if self.improved(trainer, self.min_delta) else self.waited + 1
         if self.waited >= self.patience:
@@ -103,7 +120,7 @@ class EarlyStopping(_Best):
 
     def load_state_dict(self, saved):
         super().load_state_dict(saved)
-        self.waited = saved["waited"]
+        self.waited, = fields(self.name, saved, "waited")
 
 
 class TerminateOnNaN(Callback):
@@ -123,8 +140,19 @@ class CSVLogger(Callback):
         self.path = Path(path)
 
     def on_epoch_end(self, trainer):
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(trainer.history[-1]))
-            writer.writeheader()
-            writer.writerows(trainer.history)
+        names = list(dict.fromkeys(name for row in trainer.history for name in row))
+        with _writing(self.name, self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(self.path, "w", newline="") as file:
+                writer = csv.DictWriter(file, names)
+                writer.writeheader()
+                writer.writerows(trainer.history)
+
+
+@contextmanager
+def _writing(name, path):
+    """The system's refusals as errors of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(message(name, "path", f"to write {path}", error.strerror)) from error

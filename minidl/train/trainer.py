@@ -6,13 +6,17 @@
 What makes the rest of a run, bit for bit, is in `state_dict()`: the model, the
 optimizer, the schedule, the random generator, the loader's place, the epoch's sums.
 """
+from numbers import Integral
+
 from .. import backend, tape
 from ..backend import random
-from ..errors import ArgumentError, message
+from ..errors import ArgumentError, CheckpointError, fields, message
 from ..io import load
 from ..optim import clip_grad_norm_
+from ..optim.optimizer import positive
 from ..tensor import Tensor
-from .metrics import Mean
+from .callbacks import Callback
+from .metrics import Mean, Metric
 
 
 class Trainer:
@@ -31,12 +35,26 @@ class Trainer:
         ema: an optim.EMA, updated after each step and used in validation.
         device: where batches are sent.
         info: saved with the run: what it takes to build the model again.
+
+    Raises:
+        ArgumentError: an argument is not of that kind, or out of its range.
+        DeviceError: there is no such device.
     """
 
     def __init__(self, model, optimizer, loss, *, epochs=1, schedule=None, metrics=(), callbacks=(), accumulate=1,
                  clip_norm=None, ema=None, device="cpu", info=None):
-        if accumulate < 1 or epochs < 0:
-            raise ArgumentError(message("Trainer", "accumulate, epochs", "at least 1 and 0", (accumulate, epochs)))
+        for name, value, least in (("accumulate", accumulate, 1), ("epochs", epochs, 0)):
+            if not isinstance(value, Integral) or value < least:
+                raise ArgumentError(message("Trainer", name, f"an integer, at least {least}", repr(value)))
+        for name, values, kind in (("metrics", metrics, Metric), ("callbacks", callbacks, Callback)):
+            if wrong := [value for value in values if not isinstance(value, kind)]:
+                raise ArgumentError(message("Trainer", name, f"a list of {kind.__name__}s", repr(wrong[0])))
+        own = {id(p) for p in model.parameters()}
+        if own.isdisjoint([id(p) for group in optimizer.param_groups for p in group["params"]]):
+            raise ArgumentError(message("Trainer", "optimizer", "one over the model's parameters", "one over others"))
+        if clip_norm is not None:
+            positive("Trainer", clip_norm=clip_norm)
+        backend.find(device)                           # (raises where there is none)
         self.model, self.optimizer, self.loss, self.schedule, self.ema = model, optimizer, loss, schedule, ema
         self.epochs, self.accumulate, self.clip_norm, self.device = epochs, accumulate, clip_norm, device
         self.metrics, self.callbacks, self.info = list(metrics), list(callbacks), info
@@ -54,7 +72,7 @@ class Trainer:
         Returns:
             the history: a dict per epoch with epoch, loss, each metric, and val_loss, val_<metric>.
         """
-        self.loader = loader
+        self.loader, self.should_stop = loader, False
         path = self._resume_path(resume)
         if path is not None:
             self.load_state_dict(load(path))
@@ -77,6 +95,8 @@ class Trainer:
             self._tell("on_step_end")
             if self.should_stop:
                 return
+        if not self.mean_loss.count:
+            raise ArgumentError(message("Trainer", "loader", "at least one batch in an epoch", "none"))
         self._update()                                     # what an uneven accumulation left over
         row = {"epoch": self.epoch + 1, **self.measured()}
         if validation is not None:
@@ -89,8 +109,11 @@ class Trainer:
 
     def batch(self, batch):
         """(inputs, targets) as tensors on the device; override for other structures."""
-        inputs, targets = batch
-        return [b if isinstance(b, Tensor) else Tensor(backend.to_device(b, self.device)) for b in (inputs, targets)]
+        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+            size = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
+            raise ArgumentError(message("Trainer", "batch", "(inputs, targets)", f"{type(batch).__name__}{size}",
+                                        "Override Trainer.batch for other structures."))
+        return [(b if isinstance(b, Tensor) else Tensor(b)).to_device(self.device) for b in batch]
 
     def train_batch(self, batch):
         """Forward and backward of one batch, and an optimizer step when enough have come."""
@@ -159,7 +182,7 @@ class Trainer:
         return {"loss": self.mean_loss.compute(), **{m.name: m.compute() for m in self.metrics}}
 
     def _tell(self, event):
-        for callback in self.callbacks:
+        for callback in sorted(self.callbacks, key=lambda c: c.saves):     # what is saved is up to date
             getattr(callback, event)(self)
 
     def state_dict(self):
@@ -169,22 +192,46 @@ class Trainer:
                 "schedule": self.schedule and self.schedule.state_dict(), "ema": self.ema and self.ema.state_dict(),
                 "random": random.default().state(),
                 "loader": self.loader.state_dict() if hasattr(self.loader, "state_dict") else None,
-                "metrics": [m.state_dict() for m in (self.mean_loss, *self.metrics)], "gradients": gradients,
-                "callbacks": [c.state_dict() for c in self.callbacks], "info": self.info,
+                "metrics": {name: m.state_dict() for name, m in self._sums().items()}, "gradients": gradients,
+                "callbacks": {name: c.state_dict() for name, c in _by_name(self.callbacks).items()}, "info": self.info,
                 "progress": {"epoch": self.epoch, "step": self.step, "seen": self.seen, "history": self.history}}
 
     def load_state_dict(self, saved):
-        """Go on from there: same model, optimizer, loader and callbacks as when it was saved."""
-        self.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        """Go on from there: same model, optimizer, loader and metrics as when it was saved.
+
+        Callbacks are known by their classes; one that was not there starts anew.
+
+        Raises:
+            CheckpointError: it is no run's state, or another run's.
+        """
+        model, optimizer, schedule, ema, loader, metrics, gradients, callbacks, progress = fields(
+            "Trainer", saved, "model", "optimizer", "schedule", "ema", "loader", "metrics", "gradients", "callbacks",
+            "progress")
+        sums, listeners = self._sums(), _by_name(self.callbacks)
+        if metrics.keys() != sums.keys():
+            raise CheckpointError(message("Trainer", "metrics", ", ".join(metrics), ", ".join(sums)))
+        self.model.load_state_dict(model)
+        self.optimizer.load_state_dict(optimizer)
         random.default().set_state(saved["random"])
-        parts = [(self.schedule, saved["schedule"]), (self.ema, saved["ema"]), (self.loader, saved["loader"]),
-                 *zip((self.mean_loss, *self.metrics), saved["metrics"]), *zip(self.callbacks, saved["callbacks"])]
+        parts = [(self.schedule, schedule), (self.ema, ema), (self.loader, loader),
+                 *[(sums[name], metrics[name]) for name in sums],
+                 *[(listeners[name], callbacks.get(name)) for name in listeners]]
         for part, state in parts:
             if part is not None and state is not None:
                 part.load_state_dict(state)
         for name, p in self.model.named_parameters():
-            p.grad = Tensor(backend.to_device(saved["gradients"][name],
-                                              self.device)) if name in saved["gradients"] else None
-        for name, value in saved["progress"].items():
+            p.grad = Tensor(gradients[name]).to_device(p.device) if name in gradients else None
+        for name, value in progress.items():
             setattr(self, name, value)
+
+    def _sums(self):
+        return _by_name([self.mean_loss, *self.metrics])
+
+
+def _by_name(parts):
+    """{name: part}; the second of a name has a number."""
+    named: dict = {}
+    for part in parts:
+        same = sum(p.name == part.name for p in named.values())
+        named[f"{part.name} {same + 1}" if same else part.name] = part
+    return named

@@ -5,7 +5,7 @@ import pytest
 import minidl as ml
 from minidl import nn, optim
 from minidl.data import DataLoader, TensorDataset
-from minidl.errors import ArgumentError, MinidlError, ShapeError
+from minidl.errors import ArgumentError, CheckpointError, DeviceError, DTypeError, MinidlError, ShapeError
 from minidl.train import (
     F1,
     Accuracy,
@@ -117,3 +117,99 @@ def test_metrics_by_hand():
     with pytest.raises(ShapeError,
                        match=r"\[accuracy\] targets: expected labels \(5,\) for outputs \(5, 3\), got \(4,\)"):
         Accuracy().update(scores, labels[:4])
+
+
+def test_metrics_count_what_is_to_count():
+    scores = np.eye(3, dtype="f4")[[0, 1, 2, 2, 1]]
+    labels = np.array([0, -1, 2, 0, -1])
+    for metric, want in ((Accuracy(ignore_index=-1), 2 / 3), (Accuracy(2, ignore_index=-1), 1.0),
+                         (F1(3, "micro", ignore_index=-1), 2 / 3)):
+        for part in (slice(0, 2), slice(2, 5)):
+            metric.update(scores[part], labels[part])
+        assert metric.compute() == pytest.approx(want), metric.name
+    matrix = ConfusionMatrix(3, ignore_index=-1)
+    matrix.update(scores, labels)
+    np.testing.assert_array_equal(matrix.compute(), [[1, 0, 1], [0, 0, 0], [0, 0, 1]])
+
+
+@pytest.mark.parametrize("metric", [Accuracy(), Accuracy(2), ConfusionMatrix(3), F1(3)], ids=lambda m: m.name)
+def test_metrics_refuse_labels_that_are_none(metric, device):
+    scores = ml.tensor(np.eye(3, dtype="f4"), device=device)
+    for labels, error, text in (([0, 1, 3], ArgumentError, r"targets: expected classes in \[0, 3\), .*got 3 at \(2,\)"),
+                                ([0, -1, 2], ArgumentError, r"got -1 at \(1,\)"),
+                                ([0.0, 1.0, 2.0], DTypeError, "targets: expected integers, got float32")):
+        metric.reset()
+        with pytest.raises(error, match=rf"\[{metric.name}\] .*{text}"):
+            metric.update(scores, ml.tensor(labels, device=device))
+            metric.compute()
+
+
+def test_saving_comes_last_and_callbacks_are_known_by_name(tmp_path):
+    """What a callback has counted is in the checkpoint of the same step, wherever it stands in the list."""
+    class Count(Callback):
+        steps = 0
+
+        def on_step_end(self, trainer):
+            self.steps += 1
+
+        def state_dict(self):
+            return {"steps": self.steps}
+
+        def load_state_dict(self, saved):
+            self.steps = saved["steps"]
+
+    run, loader = trainer(callbacks=[ModelCheckpoint(tmp_path, 1), Count(), Count(), StopAt(-1)], epochs=1)
+    run.fit(loader)
+    again, loader = trainer(callbacks=[EarlyStopping("loss"), Count(), ModelCheckpoint(tmp_path), Count()], epochs=1)
+    again.fit(loader, resume="auto")
+    assert [c.steps for c in again.callbacks if isinstance(c, Count)] == [8, 8] and again.step == run.step == 8
+
+
+def test_a_run_that_stopped_early_stays_stopped(tmp_path):
+    def build(patience):
+        return trainer(callbacks=[ModelCheckpoint(tmp_path), EarlyStopping("loss", patience, min_delta=10.0)])
+    run, loader = build(2)
+    assert len(run.fit(loader)) == 3
+    again, loader = build(2)
+    assert len(again.fit(loader, resume="auto")) == 3
+    patient, loader = build(9)
+    assert len(patient.fit(loader, resume="auto")) == 4
+
+
+def test_nan_is_never_the_best():
+    stop, run = EarlyStopping("loss"), trainer()[0]
+    for value in (float("nan"), 2.0, 1.0):
+        run.history = [{"loss": value}]
+        stop.on_epoch_end(run)
+    assert stop.best == 1.0 and stop.waited == 0
+
+
+@pytest.mark.parametrize("call, error, text", [
+    (lambda path: trainer(accumulate=0), ArgumentError, r"\[Trainer\] accumulate: expected an integer, at least 1"),
+    (lambda path: trainer(epochs=1.5), ArgumentError, r"\[Trainer\] epochs: expected an integer, at least 0, got 1.5"),
+    (lambda path: trainer(callbacks=[3]), ArgumentError, r"\[Trainer\] callbacks: expected a list of Callbacks, got 3"),
+    (lambda path: trainer(device="tpu"), DeviceError, r"\[device\] device: .*got 'tpu'"),
+    (lambda path: trainer()[0].fit([]), ArgumentError, r"\[Trainer\] loader: expected at least one batch"),
+    (lambda path: trainer()[0].fit([X]), ArgumentError, r"\[Trainer\] batch: expected \(inputs, targets\), .*ndarray"),
+    (lambda path: trainer()[0].fit([(X, X, Y)]), ArgumentError, r"\[Trainer\] batch: .*got tuple of 3"),
+    (lambda path: Trainer(nn.Linear(2, 2), optim.SGD(nn.Linear(2, 2).parameters()), nn.MSELoss()), ArgumentError,
+     r"\[Trainer\] optimizer: expected one over the model's parameters"),
+    (lambda path: trainer()[0].load_state_dict({}), CheckpointError, r"\[Trainer\] state: expected values for model"),
+    (lambda path: ModelCheckpoint(path, every_steps=0), ArgumentError, r"\[ModelCheckpoint\] every_steps"),
+    (lambda path: trainer(path / "file" / "runs")[0].fit([(X, Y)]), CheckpointError,
+     r"\[ModelCheckpoint\] path: expected to write .*, got Not a directory"),
+    (lambda path: trainer(callbacks=[CSVLogger(path / "file" / "log.csv")])[0].fit([(X, Y)]), CheckpointError,
+     r"\[CSVLogger\] path: expected to write"),
+])
+def test_refusals(call, error, text, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(error, match=text):
+        call(tmp_path)
+
+
+def test_a_run_with_other_metrics_is_another_run(tmp_path):
+    run, loader = trainer(tmp_path, epochs=1)
+    run.fit(loader)
+    run.metrics.pop()
+    with pytest.raises(CheckpointError, match=r"\[Trainer\] metrics: expected mean, accuracy, top2, got mean"):
+        run.fit(loader, resume="auto")
