@@ -13,10 +13,10 @@ app.command("doctor")(doctor.doctor)
 
 
 def main():
-    """Run the command line: errors that minidl raises on purpose are one line, Ctrl-C is exit code 130."""
+    """Run the command line: errors of minidl's and the system's are one line, Ctrl-C is exit code 130."""
     try:
         app()
-    except MinidlError as error:
+    except (MinidlError, OSError) as error:
         print(f"minidl: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

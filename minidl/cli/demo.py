@@ -14,7 +14,7 @@ import minidl as ml
 
 from .. import nn, optim
 from ..data import DataLoader, TensorDataset, fashion_mnist
-from ..errors import DeviceError, message
+from ..errors import DeviceError, fields, message
 from ..io import load
 from ..models.vision.small_resnet import SmallResNet, SmallResNetConfig
 from ..train import Accuracy, ConfusionMatrix, ModelCheckpoint, ProgressBar, Trainer
@@ -29,8 +29,8 @@ dataset-fashion-mnist is installed, else the subset."""
 
 def demo(data: str = typer.Option(None, help=DATA),
          out: Path = typer.Option(Path("runs/demo"), help="Where checkpoints and the picture go."),
-         epochs: int = typer.Option(None, help="How often to go through the training images."),
-         seed: int = typer.Option(0, help="The same seed gives the same bits."),
+         epochs: int = typer.Option(None, min=1, help="How often to go through the training images."),
+         seed: int = typer.Option(0, min=0, help="The same seed gives the same bits."),
          resume: bool = typer.Option(False, "--resume", help="Go on where the last run in this folder stopped."),
          evaluate: Path = typer.Option(None, hidden=True),
          as_json: bool = typer.Option(False, "--json", help="One JSON object at the end, and nothing else.")):
@@ -42,11 +42,17 @@ def demo(data: str = typer.Option(None, help=DATA),
     last = out / "last.safetensors"
     settings = {"data": data, "epochs": epochs, "seed": seed}
     if resume and last.exists():
-        settings = load(last)["info"]["settings"]
+        settings = _load(last)[1]
     train_model(settings, out, resume, console)
     console.print(f"saved {last}; loading it in a new process")
     command = [sys.executable, "-P", "-m", "minidl", "demo", "--evaluate", last, "--out", out, *["--json"] * as_json]
     raise typer.Exit(subprocess.run(command).returncode)
+
+
+def _load(path):
+    """(model state, settings, model config) of a run of the demo."""
+    state, info = fields("demo", load(path), "model", "info")
+    return state, *fields("demo", info, "settings", "model")
 
 
 def _need_pillow():
@@ -94,11 +100,11 @@ def train_model(settings, out, resume, console):
 
 def report(path, out, as_json):
     """Load the checkpoint, measure it on the test images, print accuracies by class, draw the picture."""
-    saved = load(path)
-    model = SmallResNet(SmallResNetConfig(**saved["info"]["model"]))
-    model.load_state_dict(saved["model"])
+    state, settings, config = _load(path)
+    model = SmallResNet(SmallResNetConfig(**config))
+    model.load_state_dict(state)
     model.eval()
-    train, test = fashion_mnist(saved["info"]["settings"]["data"])
+    train, test = fashion_mnist(settings["data"])
     images, labels = arrays(test, like=train)
     counts, scores = ConfusionMatrix(len(test.classes)), []
     with ml.no_grad():
@@ -139,5 +145,3 @@ def draw(images, labels, scores, classes, rows=8, columns=8, size=56):
         for n, line in enumerate(lines):
             pen.text((x + 20 + size / 2, y + size + 8 + 12 * n), line, fill=colour, anchor="ma", font_size=11)
     return sheet
-
-

@@ -145,5 +145,3 @@ class F1(ConfusionMatrix):
             hits, called, real = hits.sum(), called.sum(), real.sum()
         both = called + real
         return float((2 * hits / both.clip(1)).mean())
-
-

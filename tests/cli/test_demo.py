@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from minidl.data import fashion_mnist
-from minidl.io import load
+from minidl.io import load, save
 
 ENVIRONMENT = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
 
@@ -88,6 +88,9 @@ def test_json_is_one_object(few, straight):
 def test_refusals_are_one_line(tmp_path):
     result = run(tmp_path / "nowhere", tmp_path / "out")
     assert result.returncode == 1 and re.fullmatch(r"minidl: \[\w+\] .*nowhere.*\n", result.stderr)
+    save({"model": {}}, tmp_path / "last.safetensors")
+    result = run(tmp_path, tmp_path, "--resume")
+    assert result.returncode == 1 and re.fullmatch(r"minidl: \[demo\] state: .*none for info\.\n", result.stderr)
 
 
 def test_doctor():
