@@ -40,19 +40,19 @@ __version__ = "0.1.0"
 _LATER = {"data": "data", "io": "io", "models": "models", "optim": "optim", "random": "backend.random",
           "testing": "testing",
           "tools": "tools", "train": "train"}
-_FROM_IO = ("load", "save")
+_NAMES_LATER = {"load": "io", "save": "io", "set_num_threads": "backend.threads", "get_num_threads": "backend.threads"}
 
 
 def __getattr__(name):
     if name in _LATER:
         return import_module(f".{_LATER[name]}", __name__)
-    if name in _FROM_IO:
-        return getattr(import_module(".io", __name__), name)
+    if name in _NAMES_LATER:
+        return getattr(import_module(f".{_NAMES_LATER[name]}", __name__), name)
     raise AttributeError(f"module 'minidl' has no attribute {name!r}")
 
 
 def __dir__():
-    return sorted({*globals(), *_LATER, *_FROM_IO})
+    return sorted({*globals(), *_LATER, *_NAMES_LATER})
 
 
 def explain(op, *args, **params):
@@ -71,6 +71,8 @@ def explain(op, *args, **params):
         raise errors.ArgumentError(errors.message("explain", "op", "the name of an op", repr(op)))
     found = REGISTRY[op]
     n = len(found.inputs)
-    arrays = tuple(getattr(as_tensor(a), "data", None) for a in args[:n])
+    arrays = tuple([getattr(as_tensor(a), "data", None) for a in args[:n]])
+    if not arrays or arrays[0] is None:
+        raise errors.ArgumentError(errors.message("explain", "args", f"arguments as of {op}", args))
     named = {**found.params, **dict(zip(found.params, args[n:])), **params}
     return dispatch.reasons(op, backend.device(arrays[0]), arrays, named)

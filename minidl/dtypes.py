@@ -39,7 +39,8 @@ def as_dtype(name, op="dtype"):
     except TypeError:
         dtype = None
     if dtype is None or dtype.name not in NAMES:
-        raise DTypeError(message(op, "dtype", f"one of {', '.join(sorted(NAMES))}", repr(name)))
+        hint = "A shape is one argument, as in zeros((2, 3))." if isinstance(name, int) else ""
+        raise DTypeError(message(op, "dtype", f"one of {', '.join(sorted(NAMES))}", repr(name), hint))
     return dtype
 
 

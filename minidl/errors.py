@@ -3,6 +3,7 @@
     [op] argument: expected <contract>, got <fact>. <what to do about it> (in ViT.blocks.3.norm1)
 """
 from collections.abc import Mapping
+from contextlib import contextmanager
 
 
 class MinidlError(Exception):
@@ -39,6 +40,10 @@ class GradError(MinidlError, RuntimeError):
     """A gradient was asked for where none can exist."""
 
 
+class OutOfMemoryError(MinidlError, MemoryError):
+    """An array does not fit into memory."""
+
+
 class CheckpointError(MinidlError, KeyError):
     """A file of weights cannot be written or read, or does not fit the model."""
 
@@ -51,6 +56,19 @@ def message(op, argument, expected, got, hint=""):
     """`[op] argument: expected ..., got .... Hint.`"""
     text = f"[{op}] {argument}: expected {expected}, got {got}."
     return f"{text} {hint}" if hint else text
+
+
+@contextmanager
+def memory_for(op, what):
+    """Where memory is short, says for what.
+
+    Raises:
+        OutOfMemoryError: it is.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        raise OutOfMemoryError(message(op, "memory", f"room for {what}", f"{error}")) from error
 
 
 def fields(op, saved, *names):

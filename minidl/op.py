@@ -27,7 +27,7 @@ import numpy as np
 
 from . import autograd, backend, dispatch, door, shapes, specialise
 from .dtypes import HALVES, NUMBERS, is_float
-from .errors import ArgumentError, DTypeError, GradError, MinidlError, ShapeError, message
+from .errors import ArgumentError, DTypeError, GradError, MinidlError, ShapeError, memory_for, message
 from .tensor import Tensor
 
 REGISTRY: dict = {}
@@ -401,8 +401,9 @@ def explain(op, error, tensors, params):
     if isinstance(error, (ValueError, TypeError, IndexError, OverflowError)):
         kind = DTypeError if isinstance(error, TypeError) and not params else ArgumentError     # what else has a type?
         raise kind(message(op.name, "arguments", "values that fit each other", calls, f"{error}".strip())) from error
-    error.add_note(f"[{op.name}] was called with {calls}.")
-    raise error
+    with memory_for(op.name, f"the result of {calls}"):
+        error.add_note(f"[{op.name}] was called with {calls}.")
+        raise error
 
 
 def _data(value):

@@ -3,12 +3,12 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from numbers import Integral
+from numbers import Integral, Real
 from operator import length_hint
 from typing import Any
 
 from ..backend.random import fold_in
-from ..errors import ArgumentError, CheckpointError, message
+from ..errors import ArgumentError, CheckpointError, fields, message
 from .collate import default_collate
 from .samplers import BatchSampler, RandomSampler, SequentialSampler, epoch_key, set_epoch
 from .workers import Pool
@@ -66,15 +66,18 @@ class DataLoader:
     def __init__(self, dataset, batch_size=1, shuffle=False, sampler=None, batch_sampler=None, num_workers=0,
                  collate_fn=None, drop_last=False, seed=0, timeout=0, prefetch_factor=2,
                  persistent_workers=False, transform=None):
+        if not hasattr(dataset, "__getitem__") or sampler is batch_sampler is None and not hasattr(dataset, "__len__"):
+            raise _wrong("dataset", "items by number, and a length where no sampler is given", repr(dataset)[:60])
         if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
             raise _wrong("batch_sampler", "no batch_size, shuffle, sampler or drop_last beside it", "one")
         if sampler is not None and shuffle:
             raise _wrong("sampler", "no shuffle beside it", "both")
         if not isinstance(num_workers, Integral) or num_workers < 0:
             raise _wrong("num_workers", "an integer >= 0", repr(num_workers))
-        if not 1 <= prefetch_factor <= 100:            # (hundreds of messages would fill a socket)
+        if not isinstance(prefetch_factor, Integral) or not 1 <= prefetch_factor <= 100:
+            # (hundreds of messages would fill a socket)
             raise _wrong("prefetch_factor", "an integer in [1, 100]", repr(prefetch_factor))
-        if timeout < 0:
+        if not isinstance(timeout, Real) or not timeout >= 0:
             raise _wrong("timeout", "seconds >= 0", repr(timeout))
         if sampler is None:
             sampler = RandomSampler(dataset, seed) if shuffle else SequentialSampler(dataset)
@@ -138,7 +141,8 @@ class DataLoader:
         """
         limits = {"epoch": (0, 2**64 - 1), "batches": (0, length_hint(self.batch_sampler, 2**63 - 1)),
                   "seed": (self.seed, self.seed)}
-        if set(state) != set(limits):
+        fields("DataLoader", state, *limits)
+        if state.keys() != limits.keys():
             raise CheckpointError(message("DataLoader", "state", f"the keys {list(limits)}", list(state)))
         for name, (least, most) in limits.items():
             if not isinstance(state[name], Integral) or not least <= state[name] <= most:

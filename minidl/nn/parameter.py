@@ -2,10 +2,11 @@
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
+from numbers import Integral
 
 from .. import backend
 from ..dtypes import default_dtype
-from ..errors import ShapeError, message
+from ..errors import ShapeError, memory_for, message
 from ..tensor import Tensor
 
 _shapes_only: ContextVar = ContextVar("shapes_only", default=False)
@@ -31,8 +32,9 @@ def is_placeholder(array):
 
 def _values(op, data, shape):
     """The array of `data`, or what an initialiser draws of this shape in the default dtype."""
-    if any(type(n) is not int or n < 0 for n in shape):
+    if any(not isinstance(n, Integral) or isinstance(n, bool) or n < 0 for n in shape):
         raise ShapeError(message(op, "shape", "axes' lengths, integers of at least 0", shape))
+    shape = tuple(map(int, shape))
     if not callable(data):
         data = Tensor(data).data if not isinstance(data, Tensor) else data.data
         if shape and data.shape != shape:
@@ -41,7 +43,8 @@ def _values(op, data, shape):
     xp = backend.find().xp
     if _shapes_only.get():
         return xp.broadcast_to(xp.zeros((), default_dtype()), shape)
-    return data(xp, shape, default_dtype())
+    with memory_for(op, shape):
+        return data(xp, shape, default_dtype())
 
 
 def _copied(array):

@@ -7,7 +7,7 @@ what comes.
 from .. import backend
 from ..backend import random
 from ..dtypes import as_dtype, default_dtype
-from ..errors import ArgumentError, DeviceError, MinidlError, message
+from ..errors import ArgumentError, DeviceError, MinidlError, memory_for, message
 from ..op import fused, primitive
 from ..tensor import Tensor, as_array
 
@@ -234,7 +234,8 @@ def _like(x, dtype, device):
 def _new(op, make, device, requires_grad=False):
     """The tensor of the array that `make(xp)` gives, on a device."""
     try:
-        array = make(backend.find(device).xp)
+        with memory_for(op, "the array"):
+            array = make(backend.find(device).xp)
     except MinidlError:
         raise
     except (TypeError, ValueError, OverflowError, ZeroDivisionError) as error:

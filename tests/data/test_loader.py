@@ -132,11 +132,12 @@ def test_large_and_empty_batches():
 
 @pytest.mark.parametrize("arguments", [
     {"batch_size": 0}, {"batch_size": 2.0}, {"num_workers": -1}, {"prefetch_factor": 0}, {"timeout": -1},
+    {"prefetch_factor": "2"}, {"timeout": "1"}, {"dataset": 5}, {"dataset": iter("ab")},
     {"sampler": [0], "shuffle": True}, {"batch_sampler": [[0]], "batch_size": 2},
     {"batch_sampler": BatchSampler([0], 1), "drop_last": True}])
 def test_arguments_out_of_range(arguments):
     with pytest.raises(ArgumentError, match=r"^\[(DataLoader|BatchSampler)\] \w+: expected"):
-        DataLoader(Numbers(4), **arguments)
+        DataLoader(**{"dataset": Numbers(4), **arguments})
 
 
 @pytest.mark.parametrize("change", [

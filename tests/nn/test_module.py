@@ -8,7 +8,7 @@ import pytest
 import minidl as ml
 from minidl import Tensor, door, nn
 from minidl.backend import random
-from minidl.errors import ArgumentError, CheckpointError, DTypeError, GradError, ShapeError
+from minidl.errors import ArgumentError, CheckpointError, DTypeError, GradError, OutOfMemoryError, ShapeError
 from minidl.guests import Trace
 
 RNG = np.random.default_rng(0)
@@ -168,7 +168,7 @@ def test_what_would_be_lost_is_refused():
 
 def test_parameters_are_made_of_data_or_drawn():
     assert nn.Parameter([[1, 2.5]]).dtype == np.float32 and nn.Parameter(np.ones(2)).dtype == np.float64
-    assert nn.Parameter(nn.init.zeros(), 2, 0).shape == (2, 0)
+    assert nn.Parameter(nn.init.zeros(), 2, 0).shape == nn.Parameter(nn.init.zeros(), np.int64(2), 0).shape == (2, 0)
     assert not nn.Parameter([1.0], requires_grad=False).requires_grad
     before = ml.set_default_dtype("float64")
     try:
@@ -314,6 +314,11 @@ def test_errors_and_guests_know_the_path():
     assert not door.modules
     with pytest.raises(NotImplementedError, match=r"\[Module\] forward: expected a method"):
         nn.Module()(1)
+    net.blocks[1].down = nn.BatchNorm1d(4)
+    with pytest.raises(ArgumentError, match=r"\[BatchNorm1d\] x: .* what has .ndim, got None. \(in BatchNorm1d\)"):
+        net.blocks[1].down(None)
+    with pytest.raises(OutOfMemoryError, match=r"\[Parameter\] memory: expected room for \(1000000000, 1000000000\)"):
+        nn.Linear(10**9, 10**9)
 
 
 def test_the_default_generator_decides():

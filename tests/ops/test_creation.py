@@ -5,7 +5,7 @@ import pytest
 import minidl as ml
 from minidl import Tensor
 from minidl.autograd import gradients
-from minidl.errors import ArgumentError, DeviceError, DTypeError, ShapeError
+from minidl.errors import ArgumentError, DeviceError, DTypeError, OutOfMemoryError, ShapeError
 from minidl.testing import cupy_double
 
 
@@ -74,7 +74,9 @@ def test_random_draws_depend_on_key_and_generator_alone():
 @pytest.mark.parametrize("call, error, match", [
     (lambda: ml.zeros(-1), ArgumentError, r"\[zeros\] arguments: .*negative dimensions"),
     (lambda: ml.zeros("a"), ArgumentError, r"\[zeros\] arguments"),
-    (lambda: ml.zeros(2, 3), DTypeError, "expected one of .*, got 3"),
+    (lambda: ml.zeros(2, 3), DTypeError, r"expected one of .*, got 3. A shape is one argument, as in zeros"),
+    (lambda: ml.zeros((10**9, 10**9)), OutOfMemoryError, r"\[zeros\] memory: expected room for the array, got Unable"),
+    (lambda: ml.tile(ml.zeros(10**6), (10**10,)), OutOfMemoryError, r"\[tile\] memory: expected room for the res"),
     (lambda: ml.zeros(2, device="tpu"), DeviceError, 'expected "cpu" or "cuda'),
     (lambda: ml.zeros(2, "int64", requires_grad=True), DTypeError, r"\[requires_grad\]"),
     (lambda: ml.arange(0, 1, 0), ArgumentError, r"\[arange\] arguments"),
