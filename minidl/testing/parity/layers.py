@@ -119,7 +119,7 @@ def losses(case, inputs):
 
 
 def total(text, found):
-    """The scalar whose gradient the case holds: `sum(c1)*.01 + mean of squares of c3,t2 + mean of cubes of gn + ctc`."""
+    """The scalar with the gradient: `sum(c1)*.01 + mean of squares of c3,t2 + mean of cubes of gn + ctc`."""
     loss = 0.0
     for term in text.split(" + "):
         if power := re.match(r"mean of (squares|cubes) of (.*)", term):
