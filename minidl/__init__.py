@@ -31,7 +31,7 @@ from .dtypes import (
 from .guests import detect_anomaly, profile
 from .op import REGISTRY, fused, primitive
 from .ops import *
-from .tape import no_grad, recording
+from .tape import enable_grad, no_grad, recording
 from .tensor import Tensor
 
 __version__ = "0.1.0"

@@ -50,6 +50,11 @@ def no_grad():
     return record(False)
 
 
+def enable_grad():
+    """`with enable_grad(): ...` inside `no_grad` puts calls on the tape again."""
+    return record(True)
+
+
 def owner(array):
     """The array whose memory this one shows: views of a parameter change with it."""
     while getattr(array, "base", None) is not None:

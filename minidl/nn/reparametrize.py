@@ -4,6 +4,8 @@
 at every use, so that layers, state dicts and optimisers need know nothing of it.  Names are those of PyTorch's
 `torch.nn.utils.weight_norm` and `spectral_norm`.
 """
+from functools import partial
+
 from .. import ops
 from ..errors import ArgumentError, message
 from ..tape import no_grad, recomputing
@@ -35,11 +37,13 @@ def weight_norm(module, name="weight", dim=0):
     axes = tuple([i for i in range(weight.ndim) if i != dim])
     lengths = ops.vector_norm(weight.detach(), axes, keepdims=dim is not None)
 
-    def value(module):
-        g, v = getattr(module, f"{name}_g"), getattr(module, f"{name}_v")
-        return ops.weight_norm(v, g if dim is not None else g.reshape((1,) * v.ndim), dim)
-
+    value = partial(_weight_normed, name=name, dim=dim)
     return _replace(module, name, value, {f"{name}_g": Parameter(lengths), f"{name}_v": Parameter(weight)})
+
+
+def _weight_normed(module, name, dim):
+    g, v = getattr(module, f"{name}_g"), getattr(module, f"{name}_v")
+    return ops.weight_norm(v, g if dim is not None else g.reshape((1,) * v.ndim), dim)
 
 
 def spectral_norm(module, name="weight", n_power_iterations=1, eps=1e-12, dim=0):
@@ -64,19 +68,20 @@ def spectral_norm(module, name="weight", n_power_iterations=1, eps=1e-12, dim=0)
     """
     weight = _parameter("spectral_norm", module, name)
     dim = _axis("spectral_norm", weight, dim)
-
-    def value(module):
-        weight, u, v = [getattr(module, f"{name}_{end}") for end in ("orig", "u", "v")]
-        if module.training and not recomputing():
-            held = u, v
-            u, v = ops.power_iteration(weight, u, v, n_power_iterations, dim, eps)
-            held[0].assign(u)
-            held[1].assign(v)                          # (the graph holds the new arrays, not those assigned to)
-        return ops.spectral_norm(weight, u, v, dim)
-
+    value = partial(_spectral_normed, name=name, steps=n_power_iterations, eps=eps, dim=dim)
     rows = weight.shape[dim]
     u, v = [_unit_vector(n) for n in (rows, weight.size // max(rows, 1))]
     return _replace(module, name, value, {f"{name}_orig": Parameter(weight), f"{name}_u": u, f"{name}_v": v})
+
+
+def _spectral_normed(module, name, steps, eps, dim):
+    weight, u, v = [getattr(module, f"{name}_{end}") for end in ("orig", "u", "v")]
+    if module.training and not recomputing():
+        held = u, v
+        u, v = ops.power_iteration(weight, u, v, steps, dim, eps)
+        held[0].assign(u)
+        held[1].assign(v)                              # (the graph holds the new arrays, not those assigned to)
+    return ops.spectral_norm(weight, u, v, dim)
 
 
 def remove_weight_norm(module, name="weight"):
@@ -112,7 +117,7 @@ def _replace(module, name, value, state):
     """Let `module.<name>` be `value(module)` at every use, with `state` in the parameter's place."""
     delattr(module, name)
     vars(module).update(state)
-    _class_with(module, {**getattr(module, "_computed", {}), name: property(value)})
+    _class_with(module, {**getattr(module, "_computed", {}), name: value})
     return module
 
 
@@ -133,6 +138,18 @@ def _restore(op, module, name, state):
 def _class_with(module, computed):
     """Give the module a class of its own, with these properties; without any, the one it came with."""
     plain = getattr(module, "_plain_class", type(module))
-    members = {**computed, "_computed": computed, "_plain_class": plain, "__module__": plain.__module__,
-               "__doc__": plain.__doc__}
+    members = {name: property(value) for name, value in computed.items()}
+    members |= {"_computed": computed, "_plain_class": plain, "__reduce__": _reduce, "__module__": plain.__module__,
+                "__doc__": plain.__doc__}
     module.__class__ = type(plain.__name__, (plain,), members) if computed else plain
+
+
+def _reduce(module):
+    """What `copy` and `pickle` make anew: by the class that has a name, since that made here has none."""
+    return _made_anew, (module._plain_class, module._computed), vars(module)
+
+
+def _made_anew(plain, computed):
+    module = plain.__new__(plain)
+    _class_with(module, computed)
+    return module

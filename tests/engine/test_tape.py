@@ -8,7 +8,7 @@ import weakref
 import numpy as np
 import pytest
 
-from minidl import Tensor, checkpoint, grad, gradients, no_grad, ops
+from minidl import Tensor, checkpoint, enable_grad, grad, gradients, no_grad, ops
 from minidl.errors import ArgumentError, DTypeError, GradError, ShapeError
 from minidl.nn import Buffer, Parameter
 from minidl.op import REGISTRY, primitive
@@ -325,6 +325,8 @@ def test_no_grad_is_per_thread():
         worker.start()
         worker.join()
         assert not (x * 2.0).requires_grad
+        with enable_grad():
+            assert (x * 2.0).requires_grad
     assert seen == [True] and (x * 2.0).requires_grad
 
 

@@ -1,5 +1,6 @@
 """What single layers do beyond calling their op: state, masks, lengths, options, refusals."""
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -174,6 +175,22 @@ def test_spectral_norm_approaches_one(make, dim):
     close(layer.weight, layer.weight, 0)                   # evaluation leaves it alone
     plain = nn.remove_spectral_norm(copy.deepcopy(layer))
     np.testing.assert_allclose(plain.weight.data.reshape(layer.weight.shape), layer.weight.data, rtol=1e-6)
+
+
+@pytest.mark.parametrize("make", [
+    lambda: nn.weight_norm(nn.Linear(4, 3)),
+    lambda: nn.weight_norm(nn.spectral_norm(nn.LSTM(4, 3), "weight_hh_l0"), "weight_ih_l0")])
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["deepcopy", "pickle"])
+def test_computed_weights_are_copied(make, again):
+    layer, x = make().eval(), Tensor(f(5, 2, 4))
+    twin = again(layer)
+    for name, p in layer.named_parameters():
+        assert np.array_equal(p.numpy(), dict(twin.named_parameters())[name].numpy())
+    first, second = [np.asarray(y[0] if isinstance(y, tuple) else y) for y in (layer(x), twin(x))]
+    np.testing.assert_array_equal(first, second)
+    for p in twin.parameters():
+        p.assign(0)
+    assert all(p.numpy().any() for p in layer.parameters())
 
 
 def test_computed_weights_serve_twice_in_one_graph():

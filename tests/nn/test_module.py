@@ -74,7 +74,17 @@ def test_a_shared_module_is_counted_once_and_saved_twice():
     assert list(net.state_dict()) == ["0.weight", "0.bias", "1.0.weight", "1.0.bias"]
 
 
-@pytest.mark.parametrize("convert", [lambda t: t, lambda t: t.numpy(), lambda t: t.numpy().astype(np.float64)])
+class Foreign:
+    """Another library's tensor."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+    def __array__(self, dtype=None, copy=None):
+        return self.tensor.numpy()
+
+
+@pytest.mark.parametrize("convert", [lambda t: t, lambda t: t.numpy(), lambda t: t.numpy().astype(np.float64), Foreign])
 def test_state_goes_round(convert):
     source, net = Net(), Net()
     before = {n: id(p) for n, p in net.named_parameters()}
