@@ -21,6 +21,7 @@ the function (`exp.vjp`, `exp.samples`, `exp.op`).  Declaring more rewrites it.
 """
 import inspect
 from functools import cached_property
+from threading import Lock
 from types import FunctionType
 
 import numpy as np
@@ -31,6 +32,7 @@ from .errors import ArgumentError, DTypeError, GradError, MinidlError, ShapeErro
 from .tensor import Tensor
 
 REGISTRY: dict = {}
+_writing = Lock()
 
 
 def primitive(contract, methods=(), reflected=None, exact=False, differentiable=True, deterministic=True,
@@ -126,30 +128,39 @@ class Op:
     @property
     def run(self):
         """The specialised body: written at the first call, since few programs call every op."""
-        if self._body is None:
-            self._body = specialise.build(self, self.source)
-            self.function.__defaults__ = self._body.__defaults__
-            self.function.__kwdefaults__ = self._body.__kwdefaults__
-            self._switch(bool(door.guests))
-        return self._body
+        body = self._body
+        if body is None:
+            with _writing:                             # (threads may call an op for the first time together)
+                if self._body is None:
+                    body = specialise.build(self, self.source)
+                    self.function.__defaults__, self.function.__kwdefaults__ = body.__defaults__, body.__kwdefaults__
+                    self._show(body, bool(door.guests))
+                    self._body = body                  # last: who sees it may call the function
+                body = self._body
+        return body
 
     def start(self, args, kwargs):
         """What the function does until then."""
-        assert self.run
+        self.run                                       # noqa: B018  (it writes the body)
         return self.function(*args, **kwargs)
 
     def rebuild(self):
         """More was declared: write the body anew at the next call. Whoever holds the function gets it."""
-        if self._body is not None:
-            self._body = self._watched = self.function.__defaults__ = self.function.__kwdefaults__ = None
-            self.function.__code__ = specialise.STUB
+        with _writing:
+            if self._body is not None:
+                self._body = self._watched = None
+                self.function.__code__ = specialise.STUB
+                self.function.__defaults__ = self.function.__kwdefaults__ = None
 
     def _switch(self, is_open):
-        """A function's body is its __code__: swapping that swaps the op, everywhere at once."""
-        if is_open and self._body and self._watched is None:
-            self._watched = specialise.build(self, specialise.write(self, watched=True), " (watched)")
         if self._body:
-            self.function.__code__ = (self._watched if is_open else self._body).__code__
+            self._show(self._body, is_open)
+
+    def _show(self, body, is_open):
+        """A function's body is its __code__: swapping that swaps the op, everywhere at once."""
+        if is_open and self._watched is None:
+            self._watched = specialise.build(self, specialise.write(self, watched=True), " (watched)")
+        self.function.__code__ = (self._watched if is_open else body).__code__
 
     def saved_arrays(self, node):
         """(name, array) of what `node` keeps of its inputs and output."""

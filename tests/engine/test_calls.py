@@ -1,5 +1,8 @@
 """What a call accepts, what it refuses, and in which words."""
+import subprocess
+import sys
 import traceback
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -10,6 +13,7 @@ from minidl import Tensor, gradients, ops
 from minidl.errors import ArgumentError, DTypeError, GradError, ShapeError
 from minidl.op import REGISTRY, primitive
 
+ROOT = Path(__file__).parents[2]
 RNG = np.random.default_rng(0)
 
 
@@ -133,6 +137,13 @@ def test_a_forward_gives_arrays(monkeypatch):
     op = primitive("x(*) -> (*)", differentiable=False)(_gives_a_list)
     with pytest.raises(DTypeError, match=r"\[_gives_a_list\] out: expected an array, got list"):
         op(leaf(3))
+
+
+def test_without_assertions():
+    """`python -O` leaves them out: nothing may depend on one."""
+    code = "import minidl as ml; x = ml.ones(2, requires_grad=True); x.exp().sum().backward(); print(x.grad)"
+    run = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert run.stdout.startswith("tensor([2.71"), run.stderr
 
 
 def test_a_tensor_in_python():
