@@ -36,7 +36,7 @@ def walk(roots, *, ends=(), keep=False, create_graph=False):
     ends = {e.seq for e in ends}
     path = _leading(roots, ends) if ends else None     # None: everything leads somewhere
     found, pending, heap = {}, {}, []                  # pending: number -> [node, gradient, is it ours to add into]
-    watched = bool(door.guests)
+    watched = bool(door.here.guests)
     edges, parts = zip(*roots)
     node = edges[0]
     with record(create_graph):

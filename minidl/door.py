@@ -3,16 +3,33 @@
 A guest is a profiler, a NaN finder, a tracer (minidl/guests.py).  While none is
 attached the door does not exist: ops and modules run their specialised bodies,
 which never ask.  Attaching the first guest swaps all of them, as a whole, for
-bodies that come through here; detaching the last one swaps them back.
+bodies that come through here; detaching the last one swaps them back.  A guest
+sees the calls of the thread that attached it.
 
 This file knows no op, no array and no module: they hand it their switches.
 """
 from contextlib import contextmanager
 from functools import partial
+from threading import Lock, local
 
-guests: list = []          # innermost last
-modules: list = []         # the modules the current call is inside (kept only while the door is open)
+
+class _Here(local):
+    """What belongs to the present thread."""
+
+    def __init__(self):
+        self.guests = []       # innermost last
+        self.modules = []      # those that the current call is inside (kept only while the door is open)
+
+
+here = _Here()
 switches: list = []        # called with True when the door opens, False when it shuts
+_attached = [0]            # guests, in all threads
+_swinging = Lock()
+
+
+def is_open():
+    """Is any guest attached?"""
+    return _attached[0] > 0
 
 
 class Guest:
@@ -30,33 +47,35 @@ class Guest:
 def on_switch(switch):
     """Register something that has a fast and a watched body."""
     switches.append(switch)
-    switch(bool(guests))
+    switch(is_open())
     return switch
 
 
 @contextmanager
 def attach(guest):
     """`with attach(Profiler()) as p: ...`"""
-    guests.append(guest)
-    if len(guests) == 1:
-        _swing(True)
+    here.guests.append(guest)
+    _count(1)
     try:
         yield guest
     finally:
-        guests.remove(guest)
-        if not guests:
-            _swing(False)
+        here.guests.remove(guest)
+        _count(-1)
 
 
-def _swing(is_open):
-    for switch in switches:
-        switch(is_open)
+def _count(change):
+    with _swinging:
+        was_open = is_open()
+        _attached[0] += change
+        if is_open() != was_open:
+            for switch in switches:
+                switch(is_open())
 
 
 def through(op, args, kwargs):
     """The watched body of every op."""
     proceed = partial(op.run, *args, **kwargs)
-    for guest in guests:
+    for guest in here.guests:
         proceed = partial(guest.call, op, args, kwargs, proceed)
     return proceed()
 
@@ -64,7 +83,7 @@ def through(op, args, kwargs):
 def pull_through(pull, node, gradient):
     """The watched body of every backward step. Thunks are opened here, so that guests see the work."""
     proceed = partial(_opened, pull, node, gradient)
-    for guest in guests:
+    for guest in here.guests:
         proceed = partial(guest.pull, node, gradient, proceed)
     return proceed()
 

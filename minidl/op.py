@@ -134,7 +134,7 @@ class Op:
                 if self._body is None:
                     body = specialise.build(self, self.source)
                     self.function.__defaults__, self.function.__kwdefaults__ = body.__defaults__, body.__kwdefaults__
-                    self._show(body, bool(door.guests))
+                    self._show(body, door.is_open())
                     self._body = body                  # last: who sees it may call the function
                 body = self._body
         return body

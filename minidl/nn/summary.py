@@ -84,7 +84,7 @@ class _Counter(door.Guest):
             self._counting = True
         cost = flops(op, args, kwargs)
         self.total += cost
-        for module in {id(m): m for m in door.modules}.values():
+        for module in {id(m): m for m in door.here.modules}.values():
             self.by_module[id(module)] = self.by_module.get(id(module), 0) + cost
         return result
 

@@ -1,5 +1,6 @@
 """The one door and its guests; kernels that come and go."""
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -59,6 +60,30 @@ def test_the_door_leaves_no_trace():
     assert rows["layer_norm"] == 1 and rows["softmax backward"] == 1
     assert {n: op.function.__code__ for n, op in REGISTRY.items()} == bodies and nn.Module.__call__ is call
     assert "through" not in ops.add.__code__.co_names
+
+
+def test_guests_see_their_own_thread():
+    """Two threads profile at once, a third one works beside them: nobody's calls or modules mix."""
+    net, barrier, seen = Net(), threading.Barrier(3), {}
+
+    def work(name):
+        barrier.wait()
+        if name == "bare":
+            for _ in range(40):
+                net(leaf(3, 4)).sum().backward()
+            return
+        with ml.profile() as profile:
+            for _ in range(20):
+                net.blocks[name](leaf(3, 4)).sum().backward()
+        seen[name] = {key: calls for key, calls, *_ in profile.rows(by_module=True)}
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in (0, 1, "bare")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(seen[name]["layer_norm", "Block.norm"] == 20 and seen[name]["sum", ""] == 20 for name in (0, 1))
+    assert not door.is_open() and not door.here.guests
 
 
 def test_an_op_first_called_while_the_door_is_open():

@@ -321,7 +321,7 @@ def test_errors_and_guests_know_the_path():
         net(leaf(2, 4))
     with door.attach(Trace()), pytest.raises(ShapeError, match=r"\(in Net.blocks.1.down\)$"):
         net(leaf(2, 4))
-    assert not door.modules
+    assert not door.here.modules
     with pytest.raises(NotImplementedError, match=r"\[Module\] forward: expected a method"):
         nn.Module()(1)
     net.blocks[1].down = nn.BatchNorm1d(4)
