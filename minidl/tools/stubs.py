@@ -29,14 +29,14 @@ def _default(value):
     return repr(value) if plain and value == value and value not in (float("inf"), -float("inf")) else "..."
 
 
-def op_signature(op, method=False):
-    """The declaration of an op, as a function or as a method."""
+def op_signature(op, method=None):
+    """The declaration of an op, as a function or as a method of some name."""
     parts = []
     for slot in op.contract.inputs:
         kind = "Sequence[TensorLike]" if slot.many else "TensorLike | None" if slot.optional else "TensorLike"
         parts.append(f"{slot.name}: {kind}" + (" = None" if op.defaults[slot.name] is None else ""))
     if method:                                         # (operators meet anything: two classes may both answer)
-        parts = ["self", *(["other: Any"] * (len(parts) - 1) if op.name not in vars(Tensor) else parts[1:])]
+        parts = ["self", *(["other: Any"] * (len(parts) - 1) if method.startswith("__") else parts[1:])]
     for name, default in op.params.items():
         if name in op.keyword_only and "*" not in parts:
             parts.append("*")
@@ -91,7 +91,7 @@ def tensor_stub():
         elif hasattr(value, "op"):
             # (tensors, where object says bool)
             override = "  # type: ignore[override]" if name in ("__eq__", "__ne__") else ""
-            lines.append(f"    def {name}{op_signature(function, method=True)}{override}")
+            lines.append(f"    def {name}{op_signature(function, method=name)}{override}")
         elif inspect.isfunction(value):
             lines.append(f"    def {name}{_method(name, value)}")
     lines.insert(2, "    data: Any\n    node: Any")
@@ -103,7 +103,7 @@ def _method(name, function):
     kinds = {"__init__": "None", "__len__": "builtins.int", "__bool__": "builtins.bool", "__float__": "builtins.float",
              "__int__": "builtins.int", "__index__": "builtins.int", "__repr__": "str", "__hash__": "builtins.int",
              "numpy": "np.ndarray", "backward": "None", "assign": "None", "detach": "Tensor", "to": "Tensor",
-             "__array__": "np.ndarray"}
+             "__array__": "np.ndarray", "__reduce__": "tuple[Any, ...]", "__format__": "str"}
     returns = kinds.get(name, "Tensor" if name.startswith("__r") else "Any")
     text = function_signature(function)
     if not text.startswith("(self"):                   # (reflected operators are lambdas of x and other)
