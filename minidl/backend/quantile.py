@@ -21,7 +21,7 @@ def log(x):
     e = (bits - _BITS_OF_SQRT_HALF) >> 52
     m = (bits - (e << 52)).view("float64")
     t = (m - 1.0) / (m + 1.0)
-    return _polynomial(_ATANH, t * t) * t + e * _LN2
+    return polynomial(_ATANH, t * t) * t + e * _LN2
 
 
 def normal(xp, p, central, middle, far=None):
@@ -64,8 +64,8 @@ def normal_cdf(x):
         return float(Decimal("0.5") + density * total)
 
 
-def _polynomial(coefficients, x):
-    """coefficients[0] + coefficients[1] x + ... (Horner)."""
+def polynomial(coefficients, x):
+    """coefficients[0] + coefficients[1] x + ...: Horner's rule, in one new array."""
     *rest, last = coefficients
     y = last * x
     for c in rest[:0:-1]:
@@ -77,7 +77,7 @@ def _polynomial(coefficients, x):
 
 def _ratio(polynomials, x):
     numerator, denominator = polynomials
-    return _polynomial(numerator, x) / _polynomial(denominator, x)
+    return polynomial(numerator, x) / polynomial(denominator, x)
 
 
 # Wichura's coefficients, lowest power first: to 7 figures (for min(p, 1 - p) above exp(-25)), and to 16.

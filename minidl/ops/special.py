@@ -1,4 +1,5 @@
 """The less common functions of a number or two: exponentials and logarithms, angles, the error function."""
+from ..backend.quantile import polynomial
 from ..dtypes import float32
 from .elementwise import PAIRS, SHAPES, binary, exp, unary
 
@@ -228,21 +229,10 @@ FAR = (0.14558972127503853, -0.27342193149542643, 0.22600806691662206, -0.163571
        -3.4593308670768672e-09)
 
 
-def polynomial(x, coefficients):
-    """coefficients[0] + coefficients[1] * x + ...: Horner's rule, in one new array."""
-    *rest, y = coefficients
-    y = x * y
-    for c in rest[:0:-1]:
-        y += c
-        y *= x
-    y += rest[0]
-    return y
-
-
 def erf_near(xp, x):
     """erf in float64 where |x| < 1/2."""
     x = xp.clip(x, -0.5, 0.5)
-    return x * polynomial(x * x, NEAR)
+    return x * polynomial(NEAR, x * x)
 
 
 def erfc_far(xp, x):
@@ -250,14 +240,14 @@ def erfc_far(xp, x):
     x = xp.clip(x, 0.5, 28.0)                            # (erfc(28) is 0 in float64)
     coarse = x.astype("float32").astype("float64")       # (its square is exact; exp shows that x's is not)
     square = xp.exp(-coarse * coarse) * xp.exp((coarse - x) * (coarse + x))
-    return square * polynomial((x - 3.75) / (x + 3.75), FAR)
+    return square * polynomial(FAR, (x - 3.75) / (x + 3.75))
 
 
 def erf_forward(xp, x):
     """erf of an array; other closed forms use it too."""
     if x.dtype == float32:                               # one tanh, and 21 products and sums
         x = xp.clip(x, -4.2, 4.2)                        # (here the fit's tanh is 1 in float32)
-        y = polynomial(xp.square(x), TANH)
+        y = polynomial(TANH, xp.square(x))
         y *= x
         y += x
         return xp.tanh(y)
