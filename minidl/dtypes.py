@@ -38,7 +38,7 @@ def as_dtype(name, op="dtype"):
         dtype = NAMES[name] if isinstance(name, str) and name in NAMES else np.dtype(name)
     except TypeError:
         dtype = None
-    if dtype is None or dtype.name not in NAMES:
+    if name is None or dtype is None or dtype.name not in NAMES:
         hint = "A shape is one argument, as in zeros((2, 3))." if isinstance(name, int) else ""
         raise DTypeError(message(op, "dtype", f"one of {', '.join(sorted(NAMES))}", repr(name), hint))
     return dtype

@@ -1,6 +1,7 @@
 """Ops that join, cut, repeat and move elements."""
 from itertools import accumulate
 from math import prod
+from operator import index
 
 from ..errors import ArgumentError, ShapeError, message
 from ..op import primitive
@@ -310,7 +311,7 @@ def repeat(xp, x, /, repeats, *, axis=None):
 
     Source: Python array API standard 2024.12, `repeat`.
     """
-    return xp.repeat(x, repeats, axis if axis is None else range(x.ndim)[axis])
+    return xp.repeat(x, index(repeats), axis if axis is None else range(x.ndim)[axis])
 
 
 @repeat.vjp

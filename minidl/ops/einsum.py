@@ -162,6 +162,8 @@ def _cheapest(left, output, sizes):
 
 def _parse(equation, ndims):
     """The labels of each operand, and of the result: letters; under an ellipsis numbers, the last one 0."""
+    if not isinstance(equation, str):
+        raise ArgumentError(message("einsum", "equation", 'a text such as "ij,jk->ik"', type(equation).__name__))
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
     if len(terms) != len(ndims):

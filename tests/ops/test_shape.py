@@ -162,6 +162,9 @@ def test_windows_as_loops(data):
 
 @pytest.mark.parametrize("call, error, words", [
     (lambda x: x.reshape(5, 5), ArgumentError, r"\[reshape\] .*shape=\(5, 5\)"),
+    (lambda x: x.reshape(-5, 2), ArgumentError, r"\[reshape\] shape: expected sizes of at least 0, or one -1"),
+    (lambda x: x.reshape(None), ArgumentError, r"\[reshape\]"),
+    (lambda x: x.repeat(1.5), ArgumentError, r"\[repeat\] .*'float' object cannot be interpreted as an integer"),
     (lambda x: x.permute(0, 1), ArgumentError, r"\[permute_dims\] .*axes=\(0, 1\)"),
     (lambda x: x.expand(2, 5, 4), ArgumentError, r"\[broadcast_to\]"),
     (lambda x: x.squeeze(0), ArgumentError, r"\[squeeze\]"),
