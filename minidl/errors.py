@@ -2,8 +2,10 @@
 
     [op] argument: expected <contract>, got <fact>. <what to do about it> (in ViT.blocks.3.norm1)
 """
+import math
 from collections.abc import Mapping
 from contextlib import contextmanager
+from numbers import Integral, Real
 
 
 class MinidlError(Exception):
@@ -56,6 +58,19 @@ def message(op, argument, expected, got, hint=""):
     """`[op] argument: expected ..., got .... Hint.`"""
     text = f"[{op}] {argument}: expected {expected}, got {got}."
     return f"{text} {hint}" if hint else text
+
+
+def number(op, argument, value, least=-math.inf, most=math.inf, whole=False):
+    """`value`, which must be a number in [least, most] and, if `whole`, an integer.
+
+    Raises:
+        ArgumentError: it is not.
+    """
+    kind, expected = (Integral, "an integer") if whole else (Real, "a number")
+    if not isinstance(value, kind) or isinstance(value, bool) or not least <= value <= most:
+        bounds = f" in [{least}, {most}]" if most < math.inf else f", at least {least}" if least > -math.inf else ""
+        raise ArgumentError(message(op, argument, expected + bounds, repr(value)))
+    return value
 
 
 @contextmanager

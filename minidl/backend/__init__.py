@@ -76,12 +76,12 @@ def find(device="cpu"):
     Raises:
         DeviceError: there is no such device here.
     """
-    name = str(device).partition(":")[0]
+    name, colon, number = str(device).partition(":")
     if name == "cuda" and not any(b.name == "cuda" for b in BACKENDS.values()):
         from . import cupy  # (imported when first asked for: it takes a second, and a GPU)
         cupy.register()
     found = next((b for b in BACKENDS.values() if b.name == name), None)
-    if found is None:
+    if found is None or colon and not number.isdigit():
         raise DeviceError(message("device", "device", '"cpu" or "cuda[:number]"', repr(device)))
     return found
 

@@ -3,25 +3,13 @@ import math
 
 from .. import ops
 from ..errors import ArgumentError, message
+from ..ops.window import per_axis
 from . import init
 from .linear import bias_or_none
 from .module import Module
 from .parameter import Parameter
 
 PADDING_MODES = "zeros", "reflect", "replicate", "circular"
-
-
-def per_axis(module, name, value, n):
-    """One integer per axis, from one for all or from a sequence.
-
-    Raises:
-        ArgumentError: it is neither.
-    """
-    values = (value,) * n if isinstance(value, int) else tuple(value) if isinstance(value, (tuple, list)) else ()
-    if len(values) != n or not all(isinstance(v, int) for v in values):
-        expected = f"an integer, or {n} of them"
-        raise ArgumentError(message(type(module).__name__, name, expected, repr(value)))
-    return values
 
 
 class _Layer(Module):
@@ -34,13 +22,16 @@ class _Layer(Module):
             expected = f"a divisor of in_channels={in_channels} and out_channels={out_channels}"
             raise ArgumentError(message(type(self).__name__, "groups", expected, groups))
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size = per_axis(self, "kernel_size", kernel_size, self.axes)
-        self.stride = per_axis(self, "stride", stride, self.axes)
-        self.padding = padding if padding in ("same", "valid") else per_axis(self, "padding", padding, self.axes)
-        self.dilation = per_axis(self, "dilation", dilation, self.axes)
+        self.kernel_size = self._per_axis("kernel_size", kernel_size, 1)
+        self.stride = self._per_axis("stride", stride, 1)
+        self.padding = padding if padding in ("same", "valid") else self._per_axis("padding", padding, 0)
+        self.dilation = self._per_axis("dilation", dilation, 1)
         shape = (*self._channels(), *self.kernel_size)
         self.weight = Parameter(init.kaiming_uniform(math.sqrt(5)), *shape)
         self.bias = bias_or_none(bias, out_channels, init.fans("conv", shape)[0])
+
+    def _per_axis(self, name, value, least):
+        return per_axis(type(self).__name__, name, value, self.axes, least)
 
 
 class _Conv(_Layer):
@@ -122,7 +113,7 @@ class Conv3d(_Conv):
 class _ConvTranspose(_Layer):
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, output_padding=0, groups=1,
                  bias=True, dilation=1):
-        self.output_padding = per_axis(self, "output_padding", output_padding, self.axes)
+        self.output_padding = self._per_axis("output_padding", output_padding, 0)
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
 
     def _channels(self):

@@ -1,7 +1,7 @@
 """Dropout: noise in training, nothing in evaluation. Each noisy forward takes one key from the default generator."""
 from .. import ops
 from ..backend import random
-from ..errors import ArgumentError, ShapeError, message
+from ..errors import ShapeError, message, number
 from .module import Module
 
 
@@ -13,9 +13,7 @@ class _Dropout(Module):
     spatial = None                 # how many axes a whole channel has
 
     def __init__(self, p=0.5, inplace=False):
-        if not 0 <= p <= 1:
-            raise ArgumentError(message(type(self).__name__, "p", "a number in [0, 1]", repr(p)))
-        self.p = p
+        self.p = number(type(self).__name__, "p", p, 0, 1)
 
     def forward(self, x):
         """x (*) -> (*)."""

@@ -10,7 +10,8 @@ from functools import wraps
 
 from .. import backend
 from ..backend import random
-from ..errors import ArgumentError, ShapeError, message
+from ..errors import ArgumentError, ShapeError, message, number
+from ..tensor import Tensor
 from .parameter import is_placeholder
 
 __all__ = ["calculate_gain", "constant", "constant_", "eye", "eye_", "fans", "kaiming_normal", "kaiming_normal_",
@@ -23,6 +24,8 @@ def _filling(make):
     """The form of an initialiser that fills a tensor."""
     @wraps(make)
     def fill(tensor, *args, **keywords):
+        if not isinstance(tensor, Tensor):
+            raise ArgumentError(message(f"{make.__name__}_", "tensor", "a Tensor", type(tensor).__name__))
         if not is_placeholder(tensor.data):
             draw = make(*args, **keywords)
             tensor.assign(draw(backend.namespace(tensor.data), tensor.shape, tensor.dtype))
@@ -41,6 +44,7 @@ def _key(generator):
 
 def constant(value):
     """Every element is `value`."""
+    number("constant", "value", value)
     return lambda xp, shape, dtype: xp.full(shape, value, dtype)
 
 
@@ -76,6 +80,8 @@ def uniform(a=0.0, b=1.0, generator=None):
 
 def normal(mean=0.0, std=1.0, generator=None):
     """Normal, of this mean and standard deviation."""
+    number("normal", "std", std, 0)
+
     def draw(xp, shape, dtype):
         x = random.normal(xp, _key(generator), shape, dtype)
         x *= std

@@ -8,7 +8,7 @@ import math
 
 from .. import ops
 from ..backend import random
-from ..errors import ArgumentError, ShapeError, message
+from ..errors import ArgumentError, ShapeError, message, number
 from . import init
 from .module import Module
 from .parameter import Parameter
@@ -27,10 +27,11 @@ class _Recurrent(Module):
 
     def __init__(self, input_size, hidden_size, num_layers=1, bias=True, batch_first=False, dropout=0.0,
                  bidirectional=False, proj_size=0):
-        if not 0 <= proj_size < hidden_size:
-            raise ArgumentError(message(type(self).__name__, "proj_size", f"0 to {hidden_size - 1}", proj_size))
-        if not 0 <= dropout <= 1:
-            raise ArgumentError(message(type(self).__name__, "dropout", "a number in [0, 1]", dropout))
+        name = type(self).__name__
+        number(name, "num_layers", num_layers, 1, whole=True)
+        number(name, "hidden_size", hidden_size, 1, whole=True)
+        number(name, "proj_size", proj_size, 0, hidden_size - 1, whole=True)
+        number(name, "dropout", dropout, 0, 1)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout = bias, batch_first, dropout
         self.bidirectional, self.proj_size = bidirectional, proj_size
@@ -131,7 +132,7 @@ class RNN(_Recurrent):
     bias_ih_l (H), bias_hh_l (H); uniform in +-1/sqrt(H).
 
     Raises:
-        ArgumentError: dropout is no probability.
+        ArgumentError: num_layers or hidden_size is not positive; dropout is no probability.
     """
 
     def __init__(self, input_size, hidden_size, num_layers=1, nonlinearity="tanh", bias=True, batch_first=False,
@@ -154,7 +155,8 @@ class LSTM(_Recurrent):
     weight_hr_l (R, H).
 
     Raises:
-        ArgumentError: dropout is no probability; proj_size is not below hidden_size.
+        ArgumentError: num_layers or hidden_size is not positive; dropout is no probability; proj_size is not below
+            hidden_size.
     """
 
     gates = 4
@@ -182,7 +184,7 @@ class GRU(_Recurrent):
     Parameters: as of RNN, with rows 3H (reset gate, update gate, new state).
 
     Raises:
-        ArgumentError: dropout is no probability.
+        ArgumentError: num_layers or hidden_size is not positive; dropout is no probability.
     """
 
     gates = 3

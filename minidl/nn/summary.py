@@ -1,14 +1,12 @@
 """A table of a model: what each layer gives out, how many parameters it has, how much it computes."""
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from .. import backend, door
+from .. import door
 from ..dtypes import as_dtype, default_dtype
 from ..errors import ArgumentError, message
 from ..guests import flops, tensors_in
+from ..ops.creation import zeros
 from ..tape import no_grad
-from ..tensor import Tensor
 from .module import Module
 
 COLUMNS = {"input_size": "Input shape", "output_size": "Output shape", "num_params": "Parameters",
@@ -110,6 +108,8 @@ def summary(model, input_size=None, input_data=None, *, depth=3, col_names=("out
     Raises:
         ArgumentError: no such column; both kinds of input.
     """
+    if not isinstance(model, Module):
+        raise ArgumentError(message("summary", "model", "a Module", type(model).__name__))
     if unknown := [c for c in col_names if c not in COLUMNS]:
         raise ArgumentError(message("summary", "col_names", f"some of {', '.join(COLUMNS)}", repr(unknown)[1:-1]))
     if input_size is not None and input_data is not None:
@@ -130,10 +130,13 @@ def summary(model, input_size=None, input_data=None, *, depth=3, col_names=("out
 
 def _zeros(model, input_size, dtypes):
     """One tensor of zeros per shape, where the model is."""
-    sizes = [input_size] if all(isinstance(n, int) for n in input_size) else input_size
+    single = not isinstance(input_size, (tuple, list)) or all(isinstance(n, int) for n in input_size)
+    sizes = [input_size] if single else input_size
     dtypes = [default_dtype()] * len(sizes) if dtypes is None else [as_dtype(d, "summary") for d in dtypes]
     place = next((p.device for p in model.parameters()), "cpu")
-    return [Tensor(backend.to_device(np.zeros(size, d), place)) for size, d in zip(sizes, dtypes, strict=True)]
+    if len(sizes) != len(dtypes):
+        raise ArgumentError(message("summary", "dtypes", f"one for each of {len(sizes)} inputs", len(dtypes)))
+    return [zeros(size, dtype, place) for size, dtype in zip(sizes, dtypes)]
 
 
 def _run(model, input_data, rows, counter):

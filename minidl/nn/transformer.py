@@ -6,6 +6,7 @@ Source: Vaswani et al. 2017, "Attention Is All You Need", arXiv:1706.03762, sect
 from copy import deepcopy
 
 from .. import ops
+from ..errors import ArgumentError, message
 from . import init
 from .attention import MultiheadAttention
 from .containers import ModuleList
@@ -24,6 +25,9 @@ class _Layer(Module):
         self.linear1 = Linear(d_model, dim_feedforward, bias)
         self.dropout = Dropout(dropout)
         self.linear2 = Linear(dim_feedforward, d_model, bias)
+        if not callable(activation) and activation not in ACTIVATIONS:
+            expected = f"{', '.join(ACTIVATIONS)}, or a function"
+            raise ArgumentError(message(type(self).__name__, "activation", expected, repr(activation)))
         self.norm_first, self.activation = norm_first, ACTIVATIONS.get(activation, activation)
 
     def _joined(self, x, block, norm, dropout):

@@ -1,5 +1,6 @@
 """Padding, and sliding windows: what convolution, pooling and folding are made of."""
 from itertools import product
+from numbers import Integral
 
 from ..errors import ArgumentError, ShapeError, message
 from ..op import primitive
@@ -149,7 +150,8 @@ def windows(xp, x, /, kernel, stride=1, dilation=1):
     Processing".
     """
     lead = x.ndim - len(kernel)
-    stride, dilation = _per_axis("stride", stride, kernel), _per_axis("dilation", dilation, kernel)
+    stride, dilation = [per_axis("windows", name, value, len(kernel), 1)
+                        for name, value in (("stride", stride), ("dilation", dilation))]
     counts = _counts("windows", x.shape[lead:], kernel, stride, dilation)
     steps = x.strides[lead:]
     strides = [s * t for s, t in zip(steps, stride)] + [s * d for s, d in zip(steps, dilation)]
@@ -189,7 +191,8 @@ def fold_windows(xp, x, /, size, stride=1, dilation=1):
     """
     n = len(size)
     kernel, lead = x.shape[x.ndim - n:], x.shape[:max(x.ndim - 2 * n, 0)]
-    stride, dilation = _per_axis("stride", stride, size), _per_axis("dilation", dilation, size)
+    stride, dilation = [per_axis("fold_windows", name, value, n, 1)
+                        for name, value in (("stride", stride), ("dilation", dilation))]
     counts = _counts("fold_windows", size, kernel, stride, dilation)
     if x.shape != (*lead, *counts, *kernel):
         raise ShapeError(message("fold_windows", "x", f"{counts} windows {kernel} in {tuple(size)}", x.shape))
@@ -212,12 +215,12 @@ def _(make):
     yield make.normal(2, 2), (5,), 2
 
 
-def _per_axis(name, value, axes):
-    """One number per axis from one for all, or from as many."""
-    values = (value,) * len(axes) if isinstance(value, int) else tuple(value)
-    if len(values) != len(axes) or min(values) < 1:
-        raise ArgumentError(message("windows", name, f"a positive number, or {len(axes)} of them", value))
-    return values
+def per_axis(op, name, value, rank, least):
+    """An integer per axis, none below `least`, from one for all or from as many."""
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * rank
+    if len(values) != rank or not all([isinstance(v, Integral) and v >= least for v in values]):
+        raise ArgumentError(message(op, name, f"an integer from {least} on, or {rank} of them", repr(value)))
+    return tuple(map(int, values))
 
 
 def _counts(op, size, kernel, stride, dilation):

@@ -3,7 +3,7 @@ from contextlib import contextmanager
 
 from .. import backend
 from ..dtypes import HALVES, is_float
-from ..errors import ArgumentError, CheckpointError, fields, message
+from ..errors import CheckpointError, fields, message, number
 
 
 class EMA:
@@ -18,8 +18,7 @@ class EMA:
     """
 
     def __init__(self, module, decay=0.999, warmup=True):
-        if not 0 <= decay <= 1:
-            raise ArgumentError(message("EMA", "decay", "0 to 1", decay))
+        number("EMA", "decay", decay, 0, 1)
         self.module, self.decay, self.warmup, self.updates = module, decay, warmup, 0
         self.shadow = {n: t.data.astype("float32" if t.dtype in HALVES else t.dtype)       # (16 bits would stand still)
                        for n, t in module.state_dict().items()}

@@ -1,7 +1,7 @@
 """Learning-rate schedules: each is a function of the step, so resuming needs only the step's number."""
 import math
 
-from ..errors import ArgumentError, CheckpointError, fields, message
+from ..errors import ArgumentError, CheckpointError, fields, message, number
 from .optimizer import Optimizer, positive
 
 
@@ -167,8 +167,8 @@ class CosineAnnealingWarmRestarts(Schedule):
 
     def __init__(self, optimizer, T_0, T_mult=1, eta_min=0.0):
         positive("CosineAnnealingWarmRestarts", T_0=T_0)
-        if not T_mult >= 1:                            # (shorter and shorter ones would never reach some steps)
-            raise ArgumentError(message("CosineAnnealingWarmRestarts", "T_mult", "at least 1", repr(T_mult)))
+        # (shorter and shorter ones would never reach some steps)
+        number("CosineAnnealingWarmRestarts", "T_mult", T_mult, 1)
         self.T_0, self.T_mult, self.eta_min = T_0, T_mult, eta_min
         super().__init__(optimizer)
 
@@ -193,8 +193,7 @@ class OneCycleLR(Schedule):
                  base_momentum=0.85, max_momentum=0.95, div_factor=25.0, final_div_factor=1e4):
         positive("OneCycleLR", max_lr=max_lr, total_steps=total_steps, div_factor=div_factor,
                  final_div_factor=final_div_factor)
-        if not 0 <= pct_start <= 1:
-            raise ArgumentError(message("OneCycleLR", "pct_start", "0 to 1", pct_start))
+        number("OneCycleLR", "pct_start", pct_start, 0, 1)
         if anneal_strategy not in ("cos", "linear"):
             raise ArgumentError(message("OneCycleLR", "anneal_strategy", "cos or linear", repr(anneal_strategy)))
         self.max_lr, self.total_steps, self.peak = max_lr, total_steps, pct_start * total_steps - 1

@@ -1,6 +1,6 @@
 """Metrics: sums that stay on the device while batches pass; `compute` brings one answer to the host."""
 from .. import backend
-from ..errors import ArgumentError, DTypeError, ShapeError, fields, message
+from ..errors import ArgumentError, DTypeError, ShapeError, fields, message, number
 from ..ops.loss import demand_each
 from ..tensor import Tensor
 
@@ -85,9 +85,7 @@ class Accuracy(Metric):
     """
 
     def __init__(self, top_k=1, ignore_index=None):
-        if not top_k >= 1:
-            raise ArgumentError(message("Accuracy", "top_k", "at least 1", repr(top_k)))
-        self.top_k, self.ignore_index = top_k, ignore_index
+        self.top_k, self.ignore_index = number("Accuracy", "top_k", top_k, 1, whole=True), ignore_index
         super().__init__()
 
     name = property(lambda self: "accuracy" if self.top_k == 1 else f"top{self.top_k}")

@@ -6,11 +6,9 @@
 What makes the rest of a run, bit for bit, is in `state_dict()`: the model, the
 optimizer, the schedule, the random generator, the loader's place, the epoch's sums.
 """
-from numbers import Integral
-
 from .. import backend, tape
 from ..backend import random
-from ..errors import ArgumentError, CheckpointError, fields, message
+from ..errors import ArgumentError, CheckpointError, fields, message, number
 from ..io import load
 from ..optim import clip_grad_norm_
 from ..optim.optimizer import positive
@@ -43,9 +41,8 @@ class Trainer:
 
     def __init__(self, model, optimizer, loss, *, epochs=1, schedule=None, metrics=(), callbacks=(), accumulate=1,
                  clip_norm=None, ema=None, device="cpu", info=None):
-        for name, value, least in (("accumulate", accumulate, 1), ("epochs", epochs, 0)):
-            if not isinstance(value, Integral) or value < least:
-                raise ArgumentError(message("Trainer", name, f"an integer, at least {least}", repr(value)))
+        number("Trainer", "accumulate", accumulate, 1, whole=True)
+        number("Trainer", "epochs", epochs, 0, whole=True)
         for name, values, kind in (("metrics", metrics, Metric), ("callbacks", callbacks, Callback)):
             if wrong := [value for value in values if not isinstance(value, kind)]:
                 raise ArgumentError(message("Trainer", name, f"a list of {kind.__name__}s", repr(wrong[0])))

@@ -149,6 +149,11 @@ def test_initialisers_refuse():
         init.kaiming_normal_(linear().weight, mode="fan")
     with pytest.raises(ArgumentError, match=r"\[calculate_gain\] nonlinearity: expected one of linear"):
         init.calculate_gain("cubic")
+    for call, words in ((lambda: init.normal_(np.ones(2)), r"\[normal_\] tensor: expected a Tensor, got ndarray"),
+                        (lambda: init.normal_(vector, std=-1), r"\[normal\] std: expected a number, at least 0"),
+                        (lambda: init.constant_(vector, "a"), r"\[constant\] value: expected a number, got 'a'")):
+        with pytest.raises(ArgumentError, match=words):
+            call()
 
 
 # -- summary ----------------------------------------------------------------------------
@@ -181,5 +186,9 @@ def test_summary_counts_shapes_parameters_and_flops():
     assert nn.summary(net, input_data={"x": Tensor(np.ones((2, 4), "f4")), "scale": 2.0}).rows[0].output_size == (2, 4)
     with pytest.raises(ArgumentError, match=r"\[summary\] col_names: expected some of input_size.*, got 'colour'"):
         nn.summary(net, col_names=("colour",))
+    for arguments, words in (((3,), "model: expected a Module, got int"), ((net, "a"), r"\[zeros\]"),
+                             ((net, (-1, 4)), "negative dimensions")):
+        with pytest.raises(ArgumentError, match=words):
+            nn.summary(*arguments)
     with pytest.raises(ShapeError, match=r"\(in Twice.inner.0\)"):
         nn.summary(net, (3, 5))

@@ -79,6 +79,7 @@ def test_random_draws_depend_on_key_and_generator_alone():
     (lambda: ml.tile(ml.zeros(10**6), (10**10,)), OutOfMemoryError, r"\[tile\] memory: expected room for the res"),
     (lambda: ml.zeros(2).astype(None), DTypeError, r"\[astype\] dtype: expected one of .*, got None"),
     (lambda: ml.zeros(2, device="tpu"), DeviceError, 'expected "cpu" or "cuda'),
+    (lambda: ml.zeros(2, device="cpu:one"), DeviceError, "got 'cpu:one'"),
     (lambda: ml.zeros(2, "int64", requires_grad=True), DTypeError, r"\[requires_grad\]"),
     (lambda: ml.arange(0, 1, 0), ArgumentError, r"\[arange\] arguments"),
     (lambda: ml.linspace(0, 1, -2), ArgumentError, r"\[linspace\] arguments"),
