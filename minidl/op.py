@@ -357,11 +357,11 @@ def rescue(op, error, tensors, params):
     params = dict(zip(op.params, params))
     if isinstance(error, backend.Reroute):
         return error.run(op, tensors, params)
-    if op.fallback and isinstance(error, (Mismatch, ValueError, IndexError)) and not isinstance(error,
-                                                                                                MinidlError) and \
-            all(t is None or isinstance(t, Tensor)
-                for t in tensors) and (result := op.fallback(*tensors, **params)) is not NotImplemented:
-        return result
+    refused = isinstance(error, (Mismatch, ValueError, IndexError)) and not isinstance(error, MinidlError)
+    if op.fallback and refused and all(t is None or isinstance(t, Tensor) for t in tensors):
+        result = op.fallback(*tensors, **params)
+        if result is not NotImplemented:
+            return result
     explain(op, error, tensors, params)
 
 

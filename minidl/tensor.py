@@ -136,12 +136,12 @@ class Tensor:
         if backend.is_array(value) and backend.of(value) is not backend.of(self.data):
             raise DeviceError(message("assign", "value", f"an array on {self.device}",
                                       f"one on {backend.device(value)}"))
-        tape.mutated(self.data, sys._getframe(1))
         try:
             self.data[...] = value
         except ValueError as error:
             raise ShapeError(message("assign", "value", f"a shape that broadcasts to {self.shape}",
                                      np.shape(value))) from error
+        tape.mutated(self.data, sys._getframe(1))
 
     def writable(self):
         """The array, for updates in place: `np.subtract(p, step, out=p.writable())`."""

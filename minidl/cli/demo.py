@@ -85,16 +85,15 @@ def train_model(settings, out, resume, console):
     steps = settings["epochs"] * len(loader)
     optimizer = optim.SGD(model.parameters(), lr=0.2, momentum=0.9, nesterov=True, weight_decay=5e-4)
     schedule = optim.OneCycleLR(optimizer, 0.2, steps, pct_start=0.25, cycle_momentum=False)
-    bar, checkpoint = ProgressBar(console=console), ModelCheckpoint(out, every_steps=25)
+    callbacks = [ProgressBar(console=console), ModelCheckpoint(out, every_steps=25)]
     run = Trainer(model, optimizer, nn.CrossEntropyLoss(label_smoothing=0.05), epochs=settings["epochs"],
-                  schedule=schedule, metrics=[Accuracy()], callbacks=[bar, checkpoint],
+                  schedule=schedule, metrics=[Accuracy()], callbacks=callbacks,
                   info={"settings": settings, "model": vars(config)})
     console.print(f"{len(train)} training, {len(test)} test images; {model.num_parameters()} parameters; {steps} steps")
     started = perf_counter()
     try:
         run.fit(loader, resume="auto" if resume else None)
     except KeyboardInterrupt:
-        bar.close()
         console.print(f"interrupted at step {run.step}: `minidl demo --resume --out {out}` goes on")
         raise
     console.print(f"trained in {perf_counter() - started:.0f} s")

@@ -30,6 +30,9 @@ class Callback:
     def on_fit_end(self, trainer):
         """Training is over."""
 
+    def on_abort(self, trainer):
+        """Training ends by an error, or by Ctrl-C."""
+
     def state_dict(self):
         """What a resumed run needs to know."""
         return {}

@@ -21,47 +21,38 @@ class ProgressBar(Callback):
         self.bar = self.task = None
 
     def on_fit_start(self, trainer):
-        self.started, self.start_step, self.items = perf_counter(), trainer.step, 0
-        steps = len(trainer.loader)
+        self.started, self.start_step = perf_counter(), trainer.step
+        self.total = trainer.epochs * len(trainer.loader) if hasattr(trainer.loader, "__len__") else None
         if self.console.is_terminal:
             self.bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-                                TextColumn("{task.fields[rate]}"),
-                                TimeRemainingColumn(), console=self.console, refresh_per_second=4)
-            self.task = self.bar.add_task("", total=trainer.epochs * steps, completed=trainer.step, rate="")
+                                TextColumn("{task.fields[rate]}"), TimeRemainingColumn(),
+                                console=self.console, refresh_per_second=4)
+            self.task = self.bar.add_task("", total=self.total, completed=trainer.step, rate="")
             self.bar.start()
-        self.epoch_started = perf_counter(), trainer.step
 
     def on_epoch_start(self, trainer):
-        self.epoch_started = perf_counter(), trainer.step
+        self.epoch_started, self.items = perf_counter(), trainer.mean_loss.count       # (not 0 where it is resumed)
 
     def on_step_end(self, trainer):
         if self.bar is None or trainer.step % self.every:
             return
-        text = f"epoch {trainer.epoch + 1}/{trainer.epochs}  " + "  ".join(f"{k} {v:.4f}" for k,
-                                                                           v in trainer.measured().items())
-        self.bar.update(self.task, completed=trainer.step, description=text,
-                        rate=f"{self._rate(trainer):.0f} {self.unit}/s")
-
-    def _rate(self, trainer):
-        started, step = self.epoch_started
-        batches = trainer.step - trainer.epoch * len(trainer.loader)       # of this epoch, resumed ones too
-        items = trainer.mean_loss.count * (trainer.step - step) / max(batches, 1)
-        return items / max(perf_counter() - started, 1e-9)
+        measured = "  ".join([f"{name} {value:.4f}" for name, value in trainer.measured().items()])
+        rate = (trainer.mean_loss.count - self.items) / max(perf_counter() - self.epoch_started, 1e-9)
+        self.bar.update(self.task, completed=trainer.step, rate=f"{rate:.0f} {self.unit}/s",
+                        description=f"epoch {trainer.epoch + 1}/{trainer.epochs}  {measured}")
 
     def on_epoch_end(self, trainer):
-        row = dict(trainer.history[-1])
-        started, step = self.epoch_started
-        seconds = perf_counter() - started
-        done = trainer.step - self.start_step
-        left = (perf_counter() - self.started) / max(done, 1) * (trainer.epochs * len(trainer.loader) - trainer.step)
-        text = "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k != "epoch")
-        self.console.print(f"epoch {row['epoch']}/{trainer.epochs}  {text}  {seconds:.1f} s, {max(left, 0):.0f} s left")
+        now, row = perf_counter(), trainer.history[-1]
+        text = "  ".join(f"{name} {value:.4f}" for name, value in row.items() if name != "epoch")
+        text = f"epoch {row['epoch']}/{trainer.epochs}  {text}  {now - self.epoch_started:.1f} s"
+        if self.total is not None:
+            per_step = (now - self.started) / max(trainer.step - self.start_step, 1)
+            text += f", {max(per_step * (self.total - trainer.step), 0):.0f} s left"
+        self.console.print(text)
 
     def on_fit_end(self, trainer):
-        self.close()
-
-    def close(self):
-        """Put the terminal back in order; safe to call twice."""
         if self.bar is not None:
-            self.bar.stop()
+            self.bar.stop()                            # (it puts the terminal back in order)
             self.bar = None
+
+    on_abort = on_fit_end

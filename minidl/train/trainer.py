@@ -73,9 +73,13 @@ class Trainer:
         path = self._resume_path(resume)
         if path is not None:
             self.load_state_dict(load(path))
-        self._tell("on_fit_start")
-        while self.epoch < self.epochs and not self.should_stop:
-            self._run_epoch(loader, validation)
+        try:
+            self._tell("on_fit_start")
+            while self.epoch < self.epochs and not self.should_stop:
+                self._run_epoch(loader, validation)
+        except BaseException:
+            self._tell("on_abort")
+            raise
         self._tell("on_fit_end")
         return self.history
 

@@ -1,6 +1,9 @@
 """The loop: learning, stopping and going on bit for bit, big batches from small ones."""
+from io import StringIO
+
 import numpy as np
 import pytest
+from rich.console import Console
 
 import minidl as ml
 from minidl import nn, optim
@@ -14,6 +17,7 @@ from minidl.train import (
     CSVLogger,
     EarlyStopping,
     ModelCheckpoint,
+    ProgressBar,
     TerminateOnNaN,
     Trainer,
 )
@@ -174,6 +178,22 @@ def test_a_run_that_stopped_early_stays_stopped(tmp_path):
     assert len(again.fit(loader, resume="auto")) == 3
     patient, loader = build(9)
     assert len(patient.fit(loader, resume="auto")) == 4
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_display_leaves_the_terminal_as_it_was(terminal):
+    screen = Console(file=StringIO(), force_terminal=terminal, highlight=False, width=200)
+    bar = ProgressBar(every=1, console=screen)
+    run, loader = trainer(callbacks=[bar, StopAt(11)])
+    with pytest.raises(KeyboardInterrupt):
+        run.fit(loader)
+    text = screen.file.getvalue()
+    assert "epoch 1/4  loss" in text and " s left" in text
+    assert bar.bar is None and text.count("\x1b[?25l") == text.count("\x1b[?25h") == terminal      # the cursor
+    screen.file.seek(0)
+    screen.file.truncate()
+    trainer(callbacks=[bar], epochs=1)[0].fit(iter([(X, Y)]))                       # (without a length)
+    assert "epoch 1/1  loss" in screen.file.getvalue() and " s left" not in screen.file.getvalue()
 
 
 def test_nan_is_never_the_best():
