@@ -185,9 +185,17 @@ def backward(self, gradient=None, *, retain_graph=False, create_graph=False):
         GradError: nothing here wants a gradient; the graph was walked before; a saved value was changed.
     """
     seed = _seed("backward", "self", self, gradient)
+    given = {id(owner(seed.data))}
     for leaf, part in walk([(self.node, seed)], keep=retain_graph, create_graph=create_graph).values():
         part = part if isinstance(part, Tensor) else Tensor(part)
-        leaf.grad = part if leaf.grad is None else leaf.grad + part
+        if leaf.grad is not None:
+            leaf.grad = leaf.grad + part
+            continue
+        memory = id(owner(part.data))
+        if memory in given or not getattr(part.data.flags, "writeable", True):
+            part = part.clone()                        # (who assigns to it means this one alone)
+        leaf.grad = part
+        given.add(memory)
 
 
 Tensor.backward = backward

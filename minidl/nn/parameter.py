@@ -31,12 +31,14 @@ def is_placeholder(array):
 
 
 def _values(op, data, shape):
-    """The array of `data`, or what an initialiser draws of this shape in the default dtype."""
+    """A copy of `data`, or what an initialiser draws of this shape in the default dtype."""
     if any(not isinstance(n, Integral) or isinstance(n, bool) or n < 0 for n in shape):
         raise ShapeError(message(op, "shape", "axes' lengths, integers of at least 0", shape))
     shape = tuple(map(int, shape))
     if not callable(data):
-        data = Tensor(data).data if not isinstance(data, Tensor) else data.data
+        data = (data if isinstance(data, Tensor) else Tensor(data)).data
+        if not (is_placeholder(data) and _shapes_only.get()):
+            data = data.copy()                                         # training changes it
         if shape and data.shape != shape:
             raise ShapeError(message(op, "data", f"an array {shape}", data.shape))
         return data
@@ -47,12 +49,15 @@ def _values(op, data, shape):
         return data(xp, shape, default_dtype())
 
 
-def _copied(array):
-    return array if is_placeholder(array) else array.copy()
+def _twin(tensor):
+    """A parameter or buffer like this one, with its own memory, if it has any."""
+    twin, array = object.__new__(type(tensor)), tensor.data
+    Tensor.__init__(twin, array if is_placeholder(array) else array.copy(), requires_grad=tensor.requires_grad)
+    return twin
 
 
 class Parameter(Tensor):
-    """A leaf that training changes.
+    """A leaf that training changes, in memory of its own.
 
     Args:
         data: an array, a Tensor or nested lists; or an initialiser (minidl.nn.init), which is followed by the
@@ -70,7 +75,7 @@ class Parameter(Tensor):
         super().__init__(_values("Parameter", data, shape), requires_grad=requires_grad)
 
     def __deepcopy__(self, memo):
-        return Parameter(_copied(self.data), requires_grad=self.requires_grad)     # a leaf of its own
+        return _twin(self)
 
     def __repr__(self):
         return f"Parameter containing:\n{super().__repr__()}"
@@ -94,7 +99,9 @@ class Buffer(Tensor):
         self.persistent = persistent
 
     def __deepcopy__(self, memo):
-        return Buffer(_copied(self.data), persistent=self.persistent)
+        twin = _twin(self)
+        twin.persistent = self.persistent
+        return twin
 
     def __reduce__(self):
         return partial(Buffer, persistent=self.persistent), (self.data,)

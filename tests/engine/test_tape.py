@@ -171,6 +171,19 @@ def test_gradients_in_the_middle_and_twice():
     np.testing.assert_allclose(x.grad.data, 2 * x.data + 1)
 
 
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_gradients_of_leaves_share_no_memory(create_graph):
+    a, b, c, seed = leaf(3), leaf(3), leaf(3), Tensor(np.ones(3))
+    (a + b + c).backward(seed, create_graph=create_graph)
+    for x in (a, b, c):
+        x.grad.assign(x.grad.detach() * 2.0)                           # as when someone clips by hand
+    assert [x.grad.tolist() for x in (a, b, c)] == [[2.0] * 3] * 3 and seed.tolist() == [1.0] * 3
+    x = leaf(2, 3)
+    x.sum().backward()                                                 # one number, shown six times
+    x.grad.assign(np.arange(6.0).reshape(2, 3))
+    assert x.grad.tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
 def test_gradients_are_asked_for_in_words():
     x = leaf(3)
     y = (x * x).sum()

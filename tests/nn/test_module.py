@@ -180,6 +180,11 @@ def test_parameters_are_made_of_data_or_drawn():
     assert nn.Parameter([[1, 2.5]]).dtype == np.float32 and nn.Parameter(np.ones(2)).dtype == np.float64
     assert nn.Parameter(nn.init.zeros(), 2, 0).shape == nn.Parameter(nn.init.zeros(), np.int64(2), 0).shape == (2, 0)
     assert not nn.Parameter([1.0], requires_grad=False).requires_grad
+    data = np.zeros(3, "f4")
+    for given in (data, Tensor(data), Tensor(data).numpy(), np.broadcast_to(data, (2, 3))):
+        parameter = nn.Parameter(given)
+        parameter.assign(1)                                             # (a view for reading may be given, too)
+        assert not data.any() and parameter.numpy().all()
     before = ml.set_default_dtype("float64")
     try:
         assert nn.Linear(2, 3).weight.dtype == np.float64
