@@ -3,12 +3,13 @@ import copy
 import gc
 import pickle
 import threading
+import tracemalloc
 import weakref
 
 import numpy as np
 import pytest
 
-from minidl import Tensor, checkpoint, enable_grad, grad, gradients, no_grad, ops
+from minidl import Tensor, checkpoint, enable_grad, grad, gradients, nn, no_grad, ops, optim
 from minidl.errors import ArgumentError, DTypeError, GradError, ShapeError
 from minidl.nn import Buffer, Parameter
 from minidl.op import REGISTRY, primitive
@@ -55,6 +56,28 @@ def test_dead_graphs_need_no_collector(no_collector):
     z.backward(retain_graph=True)
     del y, a, c, z
     assert [r() for r in alive] == [None] * 4
+
+
+def test_a_training_loop_does_not_grow(no_collector):
+    model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.1), nn.Linear(8, 3))
+    optimizer, loss = optim.AdamW(model.parameters()), nn.CrossEntropyLoss()
+    x, y = Tensor(np.ones((4, 6), "f4")), Tensor([0, 1, 2, 0])
+
+    def grown(steps):
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(steps):
+            optimizer.zero_grad()
+            loss(checkpoint(model, x) + model(x), y).backward()
+            optim.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+        return tracemalloc.get_traced_memory()[0] - before
+
+    tracemalloc.start()
+    try:
+        grown(20)
+        assert grown(300) < 30_000                                     # (a tensor kept in each step: 100 kB)
+    finally:
+        tracemalloc.stop()
 
 
 def test_saved_arrays_go_during_the_walk():
