@@ -1,5 +1,6 @@
 """The one door and its guests; kernels that come and go."""
 import json
+import re
 import threading
 
 import numpy as np
@@ -103,6 +104,8 @@ def test_the_profiler_counts(tmp_path):
     assert first[3] == pytest.approx(2 * 32 * 8 * 16, rel=0.1), "FLOPs of a linear layer"
     assert sum(r[2] for r in profile.rows()) > 0 and "total" in profile.table()
     assert any(name.endswith("backward") and where == "Sequential.2" for name, where in rows)
+    header, *lines = profile.table(by_module=True).splitlines()
+    assert len({re.search(r"\.\d{3} ?", line).start() for line in lines}) == 1, "milliseconds are out of line"
     profile.save(tmp_path / "trace.json")
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     assert len(events) == len(profile.events) and all(e["ph"] == "X" and e["dur"] >= 0 for e in events)
@@ -114,6 +117,8 @@ def test_the_anomaly_finder_names_the_module():
     with ml.detect_anomaly(), pytest.raises(GradError) as e:
         net(leaf(3, 4))
     assert str(e.value) == "[layer_norm] out: expected finite numbers, got nan or inf. (in Net.blocks.1.norm)"
+    with ml.detect_anomaly(), pytest.raises(GradError, match="nan or inf"):
+        Tensor([np.inf]) * 1.0                             # (NumPy has nothing to warn of)
     x = Tensor(np.zeros(2, "f4"), requires_grad=True)
     with ml.detect_anomaly(), np.errstate(all="ignore"), pytest.raises(GradError,
                                                                        match=r"\[sqrt backward\] gradient 0"):
