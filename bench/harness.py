@@ -19,6 +19,7 @@ class Case:
     setup: dict = field(default_factory=dict)      # rival -> run before each batch, untimed
 
 
+WIDTH = 50                         # of the names, when shown
 SCALE = {"us": 1e6, "ms": 1e3, "s": 1.0}
 
 
@@ -43,8 +44,8 @@ def run(cases, batches=15, show=print):
     for case in cases:
         times = measure(case, batches)
         rows.append({"name": case.name, "unit": case.unit, "times": times})
-        show(f"{case.name:44}" + "  ".join(f"{n} {t['min']:9.3f} / {t['median']:9.3f}" for n,
-                                           t in times.items()) + f" {case.unit}")
+        columns = [f"{n} {t['min']:9.3f} / {t['median']:9.3f}" for n, t in times.items()]
+        show(f"{case.name:{WIDTH}}{'  '.join(columns)} {case.unit}")
     return rows
 
 
@@ -52,7 +53,7 @@ def compare(before, after, show=print):
     """Two files of rows, as ratios of medians."""
     with open(before) as a, open(after) as b:
         old, new = ({r["name"]: r for r in json.load(f)} for f in (a, b))
-    for name in old.keys() & new.keys():
-        for rival in old[name]["times"].keys() & new[name]["times"].keys():
+    for name in [name for name in old if name in new]:
+        for rival in [rival for rival in old[name]["times"] if rival in new[name]["times"]]:
             x, y = (r[name]["times"][rival]["median"] for r in (old, new))
-            show(f"{name:44} {rival:12} {x:10.3f} -> {y:10.3f} {old[name]['unit']}  x{y / x:.2f}")
+            show(f"{name:{WIDTH}} {rival:12} {x:10.3f} -> {y:10.3f} {old[name]['unit']}  x{y / x:.2f}")
