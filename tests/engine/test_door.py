@@ -104,6 +104,7 @@ def test_the_profiler_counts(tmp_path):
     assert first[3] == pytest.approx(2 * 32 * 8 * 16, rel=0.1), "FLOPs of a linear layer"
     assert sum(r[2] for r in profile.rows()) > 0 and "total" in profile.table()
     assert any(name.endswith("backward") and where == "Sequential.2" for name, where in rows)
+    assert next(v for (name, where), v in rows.items() if name == "linear backward" and where == "Sequential.2")[2] > 0
     header, *lines = profile.table(by_module=True).splitlines()
     assert len({re.search(r"\.\d{3} ?", line).start() for line in lines}) == 1, "milliseconds are out of line"
     profile.save(tmp_path / "trace.json")
