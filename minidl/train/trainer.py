@@ -6,6 +6,8 @@
 What makes the rest of a run, bit for bit, is in `state_dict()`: the model, the
 optimizer, the schedule, the random generator, the loader's place, the epoch's sums.
 """
+from itertools import islice
+
 from .. import backend, tape
 from ..backend import random
 from ..errors import ArgumentError, CheckpointError, fields, message, number
@@ -15,6 +17,8 @@ from ..optim.optimizer import positive
 from ..tensor import Tensor
 from .callbacks import Callback
 from .metrics import Mean, Metric
+
+PROGRESS = "epoch", "batches", "step", "seen", "history"
 
 
 class Trainer:
@@ -28,7 +32,8 @@ class Trainer:
         schedule: stepped after each optimizer step.
         metrics: measured on training and validation batches.
         callbacks: see minidl/train/callbacks.py.
-        accumulate: batches per optimizer step; the step is that of one big batch, also where sizes differ.
+        accumulate: batches per optimizer step; the step is that of one big batch, also where sizes differ. The last
+            step of an epoch may have fewer.
         clip_norm: the largest gradient norm.
         ema: an optim.EMA, updated after each step and used in validation.
         device: where batches are sent.
@@ -43,6 +48,7 @@ class Trainer:
                  clip_norm=None, ema=None, device="cpu", info=None):
         number("Trainer", "accumulate", accumulate, 1, whole=True)
         number("Trainer", "epochs", epochs, 0, whole=True)
+        metrics, callbacks = list(metrics), list(callbacks)
         for name, values, kind in (("metrics", metrics, Metric), ("callbacks", callbacks, Callback)):
             if wrong := [value for value in values if not isinstance(value, kind)]:
                 raise ArgumentError(message("Trainer", name, f"a list of {kind.__name__}s", repr(wrong[0])))
@@ -54,15 +60,17 @@ class Trainer:
         backend.find(device)                           # (raises where there is none)
         self.model, self.optimizer, self.loss, self.schedule, self.ema = model, optimizer, loss, schedule, ema
         self.epochs, self.accumulate, self.clip_norm, self.device = epochs, accumulate, clip_norm, device
-        self.metrics, self.callbacks, self.info = list(metrics), list(callbacks), info
-        self.epoch, self.step, self.seen, self.history, self.should_stop = 0, 0, 0, [], False
+        self.metrics, self.callbacks, self.info = metrics, callbacks, info
+        self.epoch, self.batches, self.step, self.seen = 0, 0, 0, 0    # batches: of the epoch; seen: items since a step
+        self.history, self.should_stop = [], False
         self.mean_loss, self.loader = Mean(), None
 
     def fit(self, loader, validation=None, resume=None):
         """Train for the epochs that are left.
 
         Args:
-            loader: yields batches (inputs, targets); a DataLoader resumes in the middle of an epoch.
+            loader: an iterable of batches (inputs, targets). A resumed run goes on in the middle of an epoch, by the
+                loader's own state, as a DataLoader has one, or by passing over as many batches.
             validation: yields the same, measured after each epoch.
             resume: a checkpoint file; "auto": the last one that a ModelCheckpoint wrote, if there is any.
 
@@ -91,7 +99,7 @@ class Trainer:
     def _run_epoch(self, loader, validation):
         self.model.train()
         self._tell("on_epoch_start")
-        for batch in loader:
+        for batch in islice(loader, 0 if hasattr(loader, "load_state_dict") else self.batches, None):
             self.train_batch(batch)
             self._tell("on_step_end")
             if self.should_stop:
@@ -103,7 +111,7 @@ class Trainer:
         if validation is not None:
             row.update({f"val_{k}": v for k, v in self.evaluate(validation).items()})
         self.history.append(row)
-        self.epoch += 1
+        self.epoch, self.batches = self.epoch + 1, 0
         for metric in (self.mean_loss, *self.metrics):
             metric.reset()
         self._tell("on_epoch_end")
@@ -125,13 +133,12 @@ class Trainer:
         outputs = self.model(inputs)
         loss = self.loss(outputs, targets)
         (loss if self.accumulate == 1 else loss * float(n)).backward()
-        self.seen += n
-        self.step += 1
+        self.seen, self.step, self.batches = self.seen + n, self.step + 1, self.batches + 1
         with tape.no_grad():
             self.mean_loss.update(loss, n)
             for metric in self.metrics:
                 metric.update(outputs, targets)
-        if self.step % self.accumulate == 0:
+        if self.batches % self.accumulate == 0:
             self._update()
 
     def _update(self):
@@ -195,7 +202,7 @@ class Trainer:
                 "loader": self.loader.state_dict() if hasattr(self.loader, "state_dict") else None,
                 "metrics": {name: m.state_dict() for name, m in self._sums().items()}, "gradients": gradients,
                 "callbacks": {name: c.state_dict() for name, c in _by_name(self.callbacks).items()}, "info": self.info,
-                "progress": {"epoch": self.epoch, "step": self.step, "seen": self.seen, "history": self.history}}
+                "progress": {name: getattr(self, name) for name in PROGRESS}}
 
     def load_state_dict(self, saved):
         """Go on from there: same model, optimizer, loader and metrics as when it was saved.
@@ -222,7 +229,7 @@ class Trainer:
                 part.load_state_dict(state)
         for name, p in self.model.named_parameters():
             p.grad = Tensor(gradients[name]).to_device(p.device) if name in gradients else None
-        for name, value in progress.items():
+        for name, value in zip(PROGRESS, fields("Trainer", progress, *PROGRESS)):
             setattr(self, name, value)
 
     def _sums(self):

@@ -79,6 +79,19 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path, step):
         np.testing.assert_array_equal(state(again)[name], value, err_msg=name)
 
 
+def test_a_loader_without_a_state_is_passed_over(tmp_path):
+    batches = [(X[i:i + 10], Y[i:i + 10]) for i in range(0, 60, 10)]
+    straight = trainer(epochs=2)[0]
+    straight.fit(batches)
+    stopped = trainer(tmp_path, epochs=2)[0]
+    stopped.callbacks.append(StopAt(10))
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit(batches)
+    again = trainer(tmp_path, epochs=2)[0]
+    assert again.fit(batches, resume="auto") == straight.history
+    np.testing.assert_array_equal(again.model[0].weight.numpy(), straight.model[0].weight.numpy())
+
+
 @pytest.mark.parametrize("sizes", [(20, 20, 20), (7, 7, 7, 7, 7, 7, 7, 7, 4), (25, 25, 10)])
 def test_accumulation_is_the_big_batch(sizes):
     def weights(chunks, accumulate):
@@ -89,6 +102,20 @@ def test_accumulation_is_the_big_batch(sizes):
         run.fit([(X[a:b], Y[a:b]) for a, b in zip(edges, edges[1:])])
         return model.weight.numpy()
     np.testing.assert_allclose(weights(sizes, len(sizes)), weights((60,), 1), rtol=2e-5, atol=1e-7)
+
+
+def test_every_epoch_accumulates_alike():
+    """Five batches are steps of two, two and one, in each epoch."""
+    class Rates(Callback):
+        found = ()
+
+        def on_step_end(self, trainer):
+            self.found += (trainer.schedule.last_step,)
+
+    rates = Rates()
+    run = trainer(callbacks=[rates], accumulate=2, epochs=2)[0]
+    run.fit([(X[i:i + 12], Y[i:i + 12]) for i in range(0, 60, 12)])
+    assert rates.found == (0, 1, 1, 2, 2, 3, 4, 4, 5, 5) and run.schedule.last_step == 6
 
 
 def test_stops_early_and_on_nan():
