@@ -1,4 +1,5 @@
 """The committed reference cases: those that have a runner pass; the others are counted, never skipped."""
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 
 from minidl.testing import parity
 from minidl.testing.parity.__main__ import main
-from minidl.testing.parity.compare import check
+from minidl.testing.parity.compare import check, judge
 
 DIRECTORY = Path(__file__).parent / "parity"
 RUN = sorted(parity.RUNNERS)
@@ -49,3 +50,11 @@ def test_a_wrong_run_fails(monkeypatch, spoil):
 
     monkeypatch.setitem(parity.RUNNERS, "lstm", spoiled)
     assert check(parity.load(DIRECTORY, "lstm")).status == "fail"
+
+
+@pytest.mark.parametrize("file, text", [("meta.json", "{"), ("inputs.npz", "PK no zip"), ("weights.json", "[[1]]")])
+def test_a_damaged_case_is_one_failure(tmp_path, file, text):
+    case = tmp_path / "cases" / "lstm"
+    shutil.copytree(DIRECTORY / "cases" / "lstm", case)
+    (case / file).write_text(text)
+    assert judge(tmp_path, "lstm").status == "fail"

@@ -51,6 +51,16 @@ def contracts(draw):
     return " ".join(slots) + " -> ()"
 
 
+@pytest.mark.parametrize("text, shapes", [
+    ("x(*) y(*)", [(2,), (3,)]), ("x(*,D) y(*,D)", [(2, 3), (4, 3)]), ("x(*,D) y(D)", [(2, 3), (2,)]),
+    ("x(N,N)", [(2, 3)]), ("x(H) y(2H)", [(2,), (5,)]), ("x(N,_) y(N)", [(2, 3), (3,)]), ("x(N,_)", [()]),
+    ("x(3)", [(4,)]), ("x(N)", [(2, 2)]), ("x(_,D) y(D)?", [(2, 3), (2,)])])
+def test_each_rule_of_the_grammar_is_kept(text, shapes):
+    contract = parse(f"{text} -> ()")
+    named = dict(zip([s.name for s in contract.inputs], shapes))
+    assert not quick(contract, named) and not slow(contract, named)
+
+
 @settings(max_examples=400, deadline=None)
 @given(contracts(), st.data())
 def test_the_quick_check_and_the_slow_one_agree(text, data):

@@ -7,8 +7,8 @@ import json
 import sys
 
 from ...errors import MinidlError
-from . import cases, load
-from .compare import check
+from . import cases
+from .compare import judge
 
 
 def main():
@@ -21,7 +21,7 @@ def main():
     verdicts = []
     try:
         for name in args.case or cases(args.directory):
-            verdicts.append(check(load(args.directory, name)))
+            verdicts.append(judge(args.directory, name))
             print(json.dumps(vars(verdicts[-1])) if args.json else verdicts[-1], flush=True)
     except MinidlError as error:
         sys.exit(f"parity: {error}")

@@ -1,10 +1,12 @@
 """Compares a run with its case: outputs, gradients of some parameters, norms of all gradients."""
 from dataclasses import dataclass
+from zipfile import BadZipFile
 
 import numpy as np
 
 from ... import Tensor, ops
-from . import RUNNERS
+from ...errors import MinidlError
+from . import RUNNERS, load
 
 
 @dataclass
@@ -21,6 +23,16 @@ class Verdict:
         if self.status == "missing":
             return f"missing {self.case}"
         return f"{self.status:7} {self.case} {self.error:.2e} {self.tolerance:.2e}  {self.what}"
+
+
+def judge(directory, name):
+    """The Verdict on a case of a directory; files that cannot be read are a failure, too."""
+    try:
+        return check(load(directory, name))
+    except (ValueError, KeyError, TypeError, OSError, EOFError, BadZipFile) as error:
+        if isinstance(error, MinidlError):
+            raise
+        return Verdict(name, "fail", f"{type(error).__name__}: {error}", float("inf"))
 
 
 def check(case):
