@@ -1,6 +1,5 @@
 """Compares a run with its case: outputs, gradients of some parameters, norms of all gradients."""
 from dataclasses import dataclass
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -29,10 +28,10 @@ def judge(directory, name):
     """The Verdict on a case of a directory; files that cannot be read are a failure, too."""
     try:
         return check(load(directory, name))
-    except (ValueError, KeyError, TypeError, OSError, EOFError, BadZipFile) as error:
-        if isinstance(error, MinidlError):
-            raise
-        return Verdict(name, "fail", f"{type(error).__name__}: {error}", float("inf"))
+    except MinidlError:                                # (there is no such case)
+        raise
+    except Exception as error:
+        return _failed(name, error)
 
 
 def check(case):
@@ -43,9 +42,13 @@ def check(case):
         run = RUNNERS[case.name](case)
         rows = [*_outputs(case, run), *_gradients(case, run)]
     except Exception as error:
-        return Verdict(case.name, "fail", f"{type(error).__name__}: {error}", float("inf"))
+        return _failed(case.name, error)
     worst = max(rows, key=lambda r: (r[1] / r[2] if r[2] else np.inf if r[1] else 0.0))
     return Verdict(case.name, "pass" if worst[1] <= worst[2] else "fail", *worst)
+
+
+def _failed(name, error):
+    return Verdict(name, "fail", f"{type(error).__name__}: {error}", float("inf"))
 
 
 def _outputs(case, run):
