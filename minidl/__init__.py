@@ -34,13 +34,16 @@ from .ops import *
 from .tape import enable_grad, no_grad, recording
 from .tensor import Tensor
 
+from . import kernels  # isort: skip  (after the ops that they serve)
+
 __version__ = "0.1.0"
 
 # Loaded when first asked for, so that `import minidl` stays quick.
 _LATER = {"data": "data", "io": "io", "models": "models", "optim": "optim", "random": "backend.random",
           "testing": "testing",
           "tools": "tools", "train": "train"}
-_NAMES_LATER = {"load": "io", "save": "io", "set_num_threads": "backend.threads", "get_num_threads": "backend.threads"}
+_NAMES_LATER = {"load": "io", "save": "io", "set_num_threads": "backend.threads", "get_num_threads": "backend.threads",
+                **dict.fromkeys(("memory", "reset_peak_memory", "empty_cache", "set_cache_limit"), "backend.memory")}
 
 
 def __getattr__(name):

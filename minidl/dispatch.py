@@ -22,10 +22,13 @@ class Kernel:
     name: str                  # "layer_norm.triton": op and maker
     op: str                    # "layer_norm"
     device: str                # "cpu" or "cuda"
-    forward: Callable
-    backward: Callable
+    forward: Callable          # as the op's own; of a primitive it gives the output alone
+    backward: Callable | None  # as the closed form's; of a primitive (xp, g, **what its rule names), or None: its rule
     refuses: Callable          # (arrays, params) -> reason it cannot run, or None
     deterministic: bool = True
+    least: int = 0             # smaller first inputs (in elements) are not worth the question: the reference runs
+
+    maker = property(lambda self: self.name.rpartition(".")[2])
 
 
 def register(kernel):
@@ -49,12 +52,20 @@ def has_kernels(op):
 def _candidates(op, device):
     policy = _policy[0]
     kernels = TABLE.get((op, device.partition(":")[0]), ())
-    return () if policy == "off" else [k for k in kernels if policy in ("auto", k.name.rpartition(".")[2])]
+    return kernels if policy == "auto" else [k for k in kernels if k.maker == policy]
+
+
+def least(op):
+    """The size of the first input below which no kernel of this op is asked."""
+    return min([k.least for (name, _), kernels in TABLE.items() if name == op for k in kernels], default=0)
 
 
 def choose(op, device, arrays, params):
     """The first kernel that does not refuse; None means: the reference."""
-    return next((k for k in _candidates(op, device) if k.refuses(arrays, params) is None), None)
+    for kernel in _candidates(op, device):
+        if kernel.refuses(arrays, params) is None:
+            return kernel
+    return None
 
 
 def reasons(op, device, arrays, params):
@@ -71,7 +82,7 @@ def use_kernels(policy):
     Raises:
         ArgumentError: no kernel is by such a maker.
     """
-    makers = {k.name.rpartition(".")[2] for kernels in TABLE.values() for k in kernels} | {"cpu", "cuda", "triton"}
+    makers = {k.maker for kernels in TABLE.values() for k in kernels} | {"cpu", "cuda", "triton"}
     if policy not in ("auto", "off") and policy not in makers:
         raise ArgumentError(message("use_kernels", "policy", f"auto, off, or one of {', '.join(sorted(makers))}",
                                     repr(policy)))

@@ -216,6 +216,28 @@ class Primitive(Op):
         return self.rule(gradient, *saved)
 
 
+    def served_by(self, kernel):
+        """What stands on the tape for a call that a kernel ran."""
+        return self if kernel.backward is None else Served(self, kernel)
+
+
+class Served:
+    """A primitive's call that a kernel ran: the kernel turns arrays around, the rule tensors."""
+
+    def __init__(self, op, kernel):
+        self.op, self.kernel = op, kernel
+
+    def __getattr__(self, name):
+        return getattr(self.op, name)
+
+    def pull(self, node, gradient):
+        """Gradients of the inputs, or thunks, from the array `gradient`."""
+        saved = dict(zip(self.op.wants, map(_data, node.saved)))
+        return self.kernel.backward(backend.namespace(gradient), gradient, **saved)
+
+    pull_wanted = pull
+
+
 class Fused(Op):
     """An op that other ops define; it may have a closed form on arrays."""
 

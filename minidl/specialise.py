@@ -40,6 +40,8 @@ import linecache
 import re
 import textwrap
 
+from . import dispatch
+
 STUB = (lambda *args, **kwargs: op.start(args, kwargs)).__code__    # noqa: F821  (a body until the real one is written)
 
 
@@ -184,13 +186,24 @@ def _run(op, arguments):
     lines, run = [], "forward"
     if op.has_kernels:
         params = ", ".join(f"{p}={p}" for p in op.params)
-        lines += [f"chosen = choose(op.name, device({arrays[0]}), ({', '.join(arrays)},), dict({params}))",
-                  f"if chosen is None and {arrays[0]}.dtype in HALVES: raise Halves"]
+        ask = f"choose(op.name, device({arrays[0]}), ({', '.join(arrays)},), dict({params}))"
+        lines.append(f"chosen = {ask}" if not (least := dispatch.least(op.name)) else
+                     f"chosen = {ask} if {_size(op)} >= {least} else None")
+        if not op.exact:
+            lines.append(f"if chosen is None and getattr({arrays[0]}, 'dtype', None) in HALVES: raise Halves")
         run = "(forward if chosen is None else chosen.forward)"
     lines.append(f"{'_y, kept' if op.stage == 'closed' else '_y'} = {run}{call}")
     if not op.contract.several:
         lines.append("if type(_y) is not ndarray: _y = result(op, _y)")
     return lines
+
+
+def _size(op):
+    """How many elements the first input has; a number there takes its neighbour's."""
+    first, *rest = [f"{n}_" for n in op.inputs]
+    if op.contract.inputs[0].dims != ("...",):
+        return f"{first}.size"
+    return f"({first}.size if type({first}) is ndarray else getattr({(rest or [first])[0]}, 'size', 0))"
 
 
 def _tape(op):
@@ -209,11 +222,12 @@ def _tape(op):
                 "return several(op, _xp, _y)"]
     if not op.rule:
         return [*refusal, "_out = new(Tensor)", "_out.data, _out.node = _y, None", "return _out"]
+    whose = "op if chosen is None else op.served_by(chosen)" if op.has_kernels and op.stage == "primitive" else "op"
     return ["_out = new(Tensor)",
             "_out.data = _y",
             f"if {taped}:",
             "    _out.node = _node = new(Node)",
-            f"    _node.op, _node.edges, _node.saved = op, {group}, {_saved(op)}",
+            f"    _node.op, _node.edges, _node.saved = {whose}, {group}, {_saved(op)}",
             "    _node.seq, _node.shape, _node.hooks = tick(), _y.shape, None",
             "else:",
             "    _out.node = None",

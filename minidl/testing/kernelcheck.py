@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import backend
 from ..autograd import _sum_to, record
-from ..dispatch import Kernel
+from ..dispatch import Kernel, use_kernels
 from ..dtypes import is_float
 from ..op import Fused, as_tensor
 from .opcheck import leaves, pull, seeds_for
@@ -21,11 +21,17 @@ def _cast(inputs, dtype):
     return mapped(lambda a: frozen(a.astype(dtype)) if is_float(a.dtype) else frozen(a), inputs)
 
 
+def _definition(op):
+    """The op's first rung."""
+    return op.fn if isinstance(op, Fused) else op.function
+
+
 def _by_definition(op, inputs, params, seeds):
     """(outputs, gradients) by the op's first rung: no closed form, no kernel."""
     tensors, live = leaves(inputs)
-    outs = outputs(op.fn(*tensors, **params))
-    found = iter(pull(outs, seeds, live))
+    with use_kernels("off"):
+        outs = outputs(_definition(op)(*tensors, **params))
+        found = iter(pull(outs, seeds, live))
     gradients = [next(found) if t is not None and t.requires_grad else None for t in tensors]
     return [y.data for y in outs], gradients
 
@@ -34,9 +40,18 @@ def _by_kernel(kernel, op, inputs, params, seeds):
     """(outputs, gradients) as the engine would call the kernel."""
     xp = backend.namespace(flat(inputs)[0])
     named = {n: params[n] for n in op.keyword_only}
-    out, kept = kernel.forward(xp, *inputs, *[params[n] for n in op.params if n not in named], **named)
+    result = kernel.forward(xp, *inputs, *[params[n] for n in op.params if n not in named], **named)
     several = op.contract.several
-    parts = kernel.backward(xp, seeds if several else seeds[0], kept, *inputs, **params)
+    if isinstance(op, Fused):
+        out, kept = result
+        parts = kernel.backward(xp, seeds if several else seeds[0], kept, *inputs, **params)
+    else:
+        out = result
+        if kernel.backward is None:
+            return [out], []
+        known = {"out": out, **dict(zip(op.inputs, inputs)), **params,
+                 **{f"{n}_shape": a.shape for n, a in zip(op.inputs, inputs) if a is not None}}
+        parts = kernel.backward(xp, seeds[0], **{n: known[n] for n in op.wants})
     parts = parts if isinstance(parts, tuple) else (parts,)
     wanted = [a is not None and is_float(a.dtype) for a in inputs]
     parts = [part() if want and callable(part) else part for part, want in zip(parts, wanted)]
@@ -50,7 +65,7 @@ def check_kernel(kernel, op, inputs, params, dtype="float32"):
 
     Args:
         kernel: of minidl/dispatch.py, on arrays of the CPU.
-        op: whose kernel it is, a fused one.
+        op: whose kernel it is.
         inputs, params: a sample (minidl/testing/samples.py).
         dtype: of the floating inputs; half types are compared with the reference in float32, rounded.
 
@@ -60,8 +75,8 @@ def check_kernel(kernel, op, inputs, params, dtype="float32"):
     params, own = {**op.params, **params}, _cast(inputs, dtype)
     reason = kernel.refuses(own, params)
     assert reason is None, f"[{kernel.name}] refuses: {reason}"
-    with record(False):
-        outs = outputs(op.fn(*mapped(as_tensor, _cast(inputs, "float64")), **params))
+    with record(False), use_kernels("off"):
+        outs = outputs(_definition(op)(*mapped(as_tensor, _cast(inputs, "float64")), **params))
     seeds = [s if s is None else frozen(s.astype(dtype)) for s in seeds_for(outs)]
     wide = "float32" if ml_dtypes.finfo(dtype).bits < 32 else dtype
     truth, reference = (_by_definition(op, _cast(own, w), params, _cast(seeds, w)) for w in ("float64", wide))

@@ -1,0 +1,196 @@
+#include "kernels/cpu/memory.h"
+
+#include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+namespace minidl::memory {
+namespace {
+
+constexpr size_t HEADER = 64, HUGE_PAGE = size_t(2) << 20;
+constexpr int CLASSES = 64 * 8;
+
+struct Block {                                   // lives in the 64 bytes before the data
+  size_t bytes;
+  int size_class;
+  Block* next;
+};
+
+class Lock {                                     // held for some nanoseconds; frees come from any thread
+ public:
+  void lock() {
+    while (flag_.test_and_set(std::memory_order_acquire))
+      while (flag_.test(std::memory_order_relaxed)) {
+      }
+  }
+  void unlock() { flag_.clear(std::memory_order_release); }
+
+ private:
+  std::atomic_flag flag_ = ATOMIC_FLAG_INIT;
+};
+
+Lock lock;
+Block* kept[CLASSES];
+size_t in_use = 0, peak = 0, cached = 0;
+size_t limit = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGE_SIZE)) / 4;
+
+struct Guard {
+  Guard() { lock.lock(); }
+  ~Guard() { lock.unlock(); }
+};
+
+// Eight classes per power of two: at most 12.5 % slack.
+int size_class(size_t need, size_t* rounded) {
+  need = std::max<size_t>(need, 128);
+  int log = 63 - __builtin_clzll(need);
+  size_t step = size_t(1) << (log - 3), bytes = (need + step - 1) & ~(step - 1);
+  bytes = bytes >= HUGE_PAGE ? (bytes + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1) : (bytes + 63) & ~size_t(63);
+  log = 63 - __builtin_clzll(bytes);
+  *rounded = bytes;
+  return log * 8 + static_cast<int>(bytes >> (log - 3) & 7);
+}
+
+Block* fresh(size_t bytes) {
+  if (bytes < HUGE_PAGE) return static_cast<Block*>(std::aligned_alloc(64, bytes));
+  size_t span = bytes + HUGE_PAGE;               // map more, then trim to whole huge pages
+  void* mapped = mmap(nullptr, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapped == MAP_FAILED) return nullptr;
+  auto start = reinterpret_cast<uintptr_t>(mapped), first = (start + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+  if (first > start) munmap(mapped, first - start);
+  if (size_t rest = start + span - first - bytes) munmap(reinterpret_cast<void*>(first + bytes), rest);
+  madvise(reinterpret_cast<void*>(first), bytes, MADV_HUGEPAGE);
+  return reinterpret_cast<Block*>(first);
+}
+
+void give_back(Block* block) { block->bytes >= HUGE_PAGE ? (void)munmap(block, block->bytes) : std::free(block); }
+
+// All of the list, outside the lock: munmap is slow.
+void give_back_all(Block* list) {
+  while (list) {
+    Block* next = list->next;
+    give_back(list);
+    list = next;
+  }
+}
+
+Block* take_kept() {                             // everything that is kept, as one list; with the lock held
+  Block* all = nullptr;
+  for (Block*& head : kept)
+    while (Block* block = head) {
+      head = block->next;
+      block->next = all;
+      all = block;
+    }
+  cached = 0;
+  return all;
+}
+
+[[maybe_unused]] const int at_fork = pthread_atfork([] { lock.lock(); }, [] { lock.unlock(); }, [] { lock.unlock(); });
+
+}  // namespace
+
+void* allocate(size_t bytes, bool zero) {
+  if (bytes > SIZE_MAX / 2) return nullptr;
+  size_t rounded;
+  int wanted = size_class(bytes + HEADER, &rounded);
+  Block* block = nullptr;
+  {
+    Guard guard;
+    for (int c = wanted; c < std::min(wanted + 2, CLASSES) && !block; c++)
+      if ((block = kept[c])) {
+        kept[c] = block->next;
+        cached -= block->bytes;
+      }
+  }
+  bool dirty = block || rounded < HUGE_PAGE;     // fresh mapped pages are zero
+  if (!block) {
+    block = fresh(rounded);
+    if (!block) {                                // give back what is kept, and try once more
+      trim();
+      block = fresh(rounded);
+    }
+    if (!block) return nullptr;
+    block->bytes = rounded;
+    block->size_class = wanted;
+  }
+  {
+    Guard guard;
+    in_use += block->bytes;
+    peak = std::max(peak, in_use);
+  }
+  char* data = reinterpret_cast<char*>(block) + HEADER;
+  if (zero && dirty) std::memset(data, 0, bytes);
+  return data;
+}
+
+void release(void* data) {
+  if (!data) return;
+  auto* block = reinterpret_cast<Block*>(static_cast<char*>(data) - HEADER);
+  {
+    Guard guard;
+    in_use -= block->bytes;
+    if (cached + block->bytes <= limit) {
+      block->next = kept[block->size_class];
+      kept[block->size_class] = block;
+      cached += block->bytes;
+      return;
+    }
+  }
+  give_back(block);
+}
+
+void* reallocate(void* data, size_t bytes) {
+  if (!data) return allocate(bytes);
+  auto* block = reinterpret_cast<Block*>(static_cast<char*>(data) - HEADER);
+  if (bytes + HEADER <= block->bytes) return data;
+  void* moved = allocate(bytes);
+  if (moved) {
+    std::memcpy(moved, data, block->bytes - HEADER);
+    release(data);
+  }
+  return moved;
+}
+
+Stats stats() {
+  Guard guard;
+  return {in_use, peak, cached, limit};
+}
+
+void reset_peak() {
+  Guard guard;
+  peak = in_use;
+}
+
+void set_limit(size_t bytes) {
+  Block* list = nullptr;
+  {
+    Guard guard;
+    limit = bytes;
+    if (cached > limit) list = take_kept();
+  }
+  give_back_all(list);
+}
+
+void trim() {
+  Block* list;
+  {
+    Guard guard;
+    list = take_kept();
+  }
+  give_back_all(list);
+}
+
+void* scratch(size_t bytes) {
+  void* data = allocate(bytes);
+  if (!data) throw std::bad_alloc();
+  return data;
+}
+
+}  // namespace minidl::memory
