@@ -31,9 +31,10 @@ class Kernel:
     maker = property(lambda self: self.name.rpartition(".")[2])
 
 
-def register(kernel):
-    """Put a kernel into the table; the op's callers have it from now on."""
-    TABLE.setdefault((kernel.op, kernel.device), []).append(kernel)
+def register(kernel, first=False):
+    """Put a kernel into the table, behind or before the op's others; its callers have it from now on."""
+    kernels = TABLE.setdefault((kernel.op, kernel.device), [])
+    kernels.insert(0 if first else len(kernels), kernel)
     on_register.get(kernel.op, lambda: None)()
     return kernel
 

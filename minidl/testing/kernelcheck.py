@@ -8,13 +8,16 @@ Source: the budget: the tests of Dao 2023, "FlashAttention-2", arXiv:2307.08691.
 import ml_dtypes
 import numpy as np
 
-from .. import backend
+from .. import backend, dispatch
 from ..autograd import _sum_to, record
 from ..dispatch import Kernel, use_kernels
 from ..dtypes import is_float
+from ..kernels import cpu
 from ..op import Fused, as_tensor
 from .opcheck import leaves, pull, seeds_for
 from .samples import flat, frozen, mapped, outputs
+
+DTYPES = "float32", "float64"
 
 
 def _cast(inputs, dtype):
@@ -73,8 +76,8 @@ def check_kernel(kernel, op, inputs, params, dtype="float32"):
         AssertionError: names the kernel, the output or gradient, and what is wrong.
     """
     params, own = {**op.params, **params}, _cast(inputs, dtype)
-    reason = kernel.refuses(own, params)
-    assert reason is None, f"[{kernel.name}] refuses: {reason}"
+    why_not = kernel.refuses(tuple(own), params)
+    assert why_not is None, f"[{kernel.name}] refuses: {why_not}"
     with record(False), use_kernels("off"):
         outs = outputs(_definition(op)(*mapped(as_tensor, _cast(inputs, "float64")), **params))
     seeds = [s if s is None else frozen(s.astype(dtype)) for s in seeds_for(outs)]
@@ -93,6 +96,77 @@ def check_kernel(kernel, op, inputs, params, dtype="float32"):
                 _compare(f"[{kernel.name}] {name}: expected", a, b, c, dtype)
                 same = not kernel.deterministic or a.tobytes() == twice.tobytes()
                 assert same, f"[{kernel.name}] {name}: expected the same bits twice"
+
+
+def reason(kernel, op, inputs, params, dtype):
+    """Why the kernel does not serve a sample in `dtype`, or None."""
+    return kernel.refuses(tuple(_cast(inputs, dtype)), {**op.params, **params})
+
+
+def _bits(kernel, op, inputs, params, dtype):
+    """Outputs and gradients of a kernel, as bytes; the seeds are those of the op."""
+    params, own = {**op.params, **params}, _cast(inputs, dtype)
+    with record(False), use_kernels("off"):
+        outs = outputs(_definition(op)(*mapped(as_tensor, _cast(inputs, "float64")), **params))
+    seeds = [s if s is None else frozen(s.astype(dtype)) for s in seeds_for(outs)]
+    outs, gradients = _by_kernel(kernel, op, own, params, seeds)
+    return [None if a is None else a.tobytes() for a in outs + gradients]
+
+
+def check_threads(kernel, op, inputs, params, dtype="float32"):
+    """The same bits at 1, 2 and 3 threads.
+
+    Raises:
+        AssertionError: they differ.
+    """
+    before = cpu.threads()
+    try:
+        found = []
+        for n in (1, 2, 3):
+            cpu.set_threads(n)
+            found.append(_bits(kernel, op, inputs, params, dtype))
+    finally:
+        cpu.set_threads(before)
+    same = not kernel.deterministic or found[0] == found[1] == found[2]
+    assert same, f"[{kernel.name}] threads: expected the same bits at 1, 2 and 3"
+
+
+def check_layout(kernel, op, inputs, params, dtype="float32"):
+    """The same bits for arrays that are not contiguous; or a refusal.
+
+    Raises:
+        AssertionError: they differ.
+    """
+    def spread(a):
+        wide = np.repeat(a, 2, axis=-1)[..., ::2] if a.ndim else a
+        return wide.swapaxes(0, -1).copy().swapaxes(0, -1) if a.ndim > 1 else wide
+
+    apart = mapped(spread, inputs)
+    if reason(kernel, op, apart, params, dtype) is None:
+        same = _bits(kernel, op, inputs, params, dtype) == _bits(kernel, op, apart, params, dtype)
+        assert same, f"[{kernel.name}] layout: expected the same bits for strided arrays"
+
+
+def check_engine(kernel, op, inputs, params, dtype="float32"):
+    """Called by way of the engine, the kernel gives what it gives by itself.
+
+    Raises:
+        AssertionError: another kernel or the reference ran, or gradients went astray.
+    """
+    params, own = {**op.params, **params}, _cast(inputs, dtype)
+    first = own[0][0] if op.contract.inputs[0].many else own[0]
+    others = [k for k in dispatch.TABLE[op.name, kernel.device] if k is not kernel]
+    ahead = [k for k in others if k.refuses(tuple(own), params) is None]
+    if ahead or first.size < dispatch.least(op.name):
+        return
+    tensors, live = leaves(own)
+    outs = outputs(op.function(*tensors, **params))
+    seeds = seeds_for(outs)
+    gradients = pull(outs, seeds, live) if live and (kernel.backward or isinstance(op, Fused)) else []
+    expected, _, *_ = _by_kernel(kernel, op, own, params, seeds)
+    for got, wanted in zip(outs, expected):
+        assert got.data.tobytes() == wanted.tobytes(), f"[{kernel.name}] engine: expected the kernel's own bits"
+    assert all(g is None or np.shape(g) == t.shape for g, t in zip(gradients, live)), f"[{kernel.name}] gradients' shapes"
 
 
 def _compare(expected, got, truth, reference, dtype):
