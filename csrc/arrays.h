@@ -12,8 +12,8 @@
 #ifndef MINIDL_IMPORTS_NUMPY
 #define NO_IMPORT_ARRAY
 #endif
-#include <pybind11/pybind11.h>
 #include <numpy/arrayobject.h>
+#include <pybind11/pybind11.h>
 
 #include <array>
 #include <cstdint>
@@ -24,33 +24,70 @@
 namespace minidl {
 namespace py = pybind11;
 
-struct bfloat16 { uint16_t bits; };
-extern int bfloat16_number;                            // ml_dtypes' type number
+struct bfloat16 {
+  uint16_t bits;
+};
+extern int bfloat16_number;  // ml_dtypes' type number
 
-template <class T> constexpr const char* type_name = "?";
-template <> inline constexpr const char* type_name<float> = "float32";
-template <> inline constexpr const char* type_name<double> = "float64";
-template <> inline constexpr const char* type_name<bfloat16> = "bfloat16";
-template <> inline constexpr const char* type_name<int8_t> = "int8";
-template <> inline constexpr const char* type_name<uint8_t> = "uint8";
-template <> inline constexpr const char* type_name<int32_t> = "int32";
-template <> inline constexpr const char* type_name<int64_t> = "int64";
-template <> inline constexpr const char* type_name<bool> = "bool";
-template <class T> int type_number();
-template <> inline int type_number<float>() { return NPY_FLOAT32; }
-template <> inline int type_number<double>() { return NPY_FLOAT64; }
-template <> inline int type_number<bfloat16>() { return bfloat16_number; }
-template <> inline int type_number<int8_t>() { return NPY_INT8; }
-template <> inline int type_number<uint8_t>() { return NPY_UINT8; }
-template <> inline int type_number<int32_t>() { return NPY_INT32; }
-template <> inline int type_number<int64_t>() { return NPY_INT64; }
-template <> inline int type_number<bool>() { return NPY_BOOL; }
+template <class T>
+constexpr const char* type_name = "?";
+template <>
+inline constexpr const char* type_name<float> = "float32";
+template <>
+inline constexpr const char* type_name<double> = "float64";
+template <>
+inline constexpr const char* type_name<bfloat16> = "bfloat16";
+template <>
+inline constexpr const char* type_name<int8_t> = "int8";
+template <>
+inline constexpr const char* type_name<uint8_t> = "uint8";
+template <>
+inline constexpr const char* type_name<int32_t> = "int32";
+template <>
+inline constexpr const char* type_name<int64_t> = "int64";
+template <>
+inline constexpr const char* type_name<bool> = "bool";
+template <class T>
+int type_number();
+template <>
+inline int type_number<float>() {
+  return NPY_FLOAT32;
+}
+template <>
+inline int type_number<double>() {
+  return NPY_FLOAT64;
+}
+template <>
+inline int type_number<bfloat16>() {
+  return bfloat16_number;
+}
+template <>
+inline int type_number<int8_t>() {
+  return NPY_INT8;
+}
+template <>
+inline int type_number<uint8_t>() {
+  return NPY_UINT8;
+}
+template <>
+inline int type_number<int32_t>() {
+  return NPY_INT32;
+}
+template <>
+inline int type_number<int64_t>() {
+  return NPY_INT64;
+}
+template <>
+inline int type_number<bool>() {
+  return NPY_BOOL;
+}
 
 class Checked {
  public:
   explicit Checked(const char* kernel) : kernel_(kernel) {}
 
-  template <size_t N> std::array<int64_t, N> shape(const char* name, py::handle array) const {
+  template <size_t N>
+  std::array<int64_t, N> shape(const char* name, py::handle array) const {
     PyArrayObject* a = get(name, array);
     if (PyArray_NDIM(a) != static_cast<int>(N)) fail(name, std::to_string(N) + " axes", a);
     std::array<int64_t, N> sizes;
@@ -60,23 +97,28 @@ class Checked {
   int64_t size(const char* name, py::handle array) const { return PyArray_SIZE(get(name, array)); }
   bool is(const char* name, py::handle array, int number) const { return PyArray_TYPE(get(name, array)) == number; }
 
-  template <class T> const T* input(const char* name, py::handle array, std::initializer_list<int64_t> sizes) const {
+  template <class T>
+  const T* input(const char* name, py::handle array, std::initializer_list<int64_t> sizes) const {
     return static_cast<const T*>(PyArray_DATA(dense<T>(name, array, sizes)));
   }
-  template <class T> const T* optional(const char* name, py::handle array, std::initializer_list<int64_t> sizes) const {
+  template <class T>
+  const T* optional(const char* name, py::handle array, std::initializer_list<int64_t> sizes) const {
     return array.is_none() ? nullptr : input<T>(name, array, sizes);
   }
-  template <class T> T* output(const char* name, py::handle array, std::initializer_list<int64_t> sizes) const {
+  template <class T>
+  T* output(const char* name, py::handle array, std::initializer_list<int64_t> sizes) const {
     PyArrayObject* a = dense<T>(name, array, sizes);
     if (!PyArray_ISWRITEABLE(a)) fail(name, "an array that may be written", a);
     return static_cast<T*>(PyArray_DATA(a));
   }
-  template <class T> T* optional_output(const char* name, py::handle array, std::initializer_list<int64_t> sizes) const {
+  template <class T>
+  T* optional_output(const char* name, py::handle array, std::initializer_list<int64_t> sizes) const {
     return array.is_none() ? nullptr : output<T>(name, array, sizes);
   }
   // An array that need not be contiguous: strides in elements.
-  template <class T, size_t N> const T* strided(const char* name, py::handle array, std::array<int64_t, N> sizes,
-                                                std::array<int64_t, N>& strides) const {
+  template <class T, size_t N>
+  const T* strided(const char* name, py::handle array, std::array<int64_t, N> sizes,
+                   std::array<int64_t, N>& strides) const {
     PyArrayObject* a = typed<T>(name, array, sizes.data(), N);
     for (size_t i = 0; i < N; i++) {
       npy_intp bytes = PyArray_STRIDE(a, static_cast<int>(i));
@@ -95,7 +137,8 @@ class Checked {
     if (!PyArray_Check(array.ptr())) throw py::type_error(said(name, "a NumPy array", Py_TYPE(array.ptr())->tp_name));
     return reinterpret_cast<PyArrayObject*>(array.ptr());
   }
-  template <class T> PyArrayObject* typed(const char* name, py::handle array, const int64_t* sizes, size_t axes) const {
+  template <class T>
+  PyArrayObject* typed(const char* name, py::handle array, const int64_t* sizes, size_t axes) const {
     PyArrayObject* a = get(name, array);
     bool fits = PyArray_TYPE(a) == type_number<T>() && PyArray_ISALIGNED(a) && PyArray_ISNOTSWAPPED(a) &&
                 PyArray_NDIM(a) == static_cast<int>(axes);
@@ -107,7 +150,8 @@ class Checked {
     }
     return a;
   }
-  template <class T> PyArrayObject* dense(const char* name, py::handle array, std::initializer_list<int64_t> sizes) const {
+  template <class T>
+  PyArrayObject* dense(const char* name, py::handle array, std::initializer_list<int64_t> sizes) const {
     PyArrayObject* a = typed<T>(name, array, sizes.begin(), sizes.size());
     if (!PyArray_IS_C_CONTIGUOUS(a)) fail(name, "a C-contiguous array", a);
     return a;
@@ -117,14 +161,16 @@ class Checked {
   }
   [[noreturn]] void fail(const char* name, const std::string& expected, PyArrayObject* a) const {
     py::handle array(reinterpret_cast<PyObject*>(a));
-    std::string got = py::str(array.attr("dtype")).cast<std::string>() + " " + py::str(array.attr("shape")).cast<std::string>();
+    std::string got =
+        py::str(array.attr("dtype")).cast<std::string>() + " " + py::str(array.attr("shape")).cast<std::string>();
     throw py::value_error(said(name, expected, got + (PyArray_IS_C_CONTIGUOUS(a) ? "" : ", not contiguous")));
   }
   const char* kernel_;
 };
 
 // Runs a kernel with the interpreter free for other threads.
-template <class Kernel, class Params> void launch(Kernel kernel, const Params& params) {
+template <class Kernel, class Params>
+void launch(Kernel kernel, const Params& params) {
   py::gil_scoped_release others_may_run;
   kernel(params);
 }

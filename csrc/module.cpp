@@ -36,7 +36,8 @@ void choose_isa(const std::string& name) {
 
 void bind_all(py::module_& m) {
   if (_import_array() < 0) throw py::error_already_set();
-  auto number = py::module_::import("numpy").attr("dtype")(py::module_::import("ml_dtypes").attr("bfloat16")).attr("num");
+  auto number =
+      py::module_::import("numpy").attr("dtype")(py::module_::import("ml_dtypes").attr("bfloat16")).attr("num");
   bfloat16_number = number.cast<int>();
   m.def("isas", &isas, "The instruction sets that this build and this processor have, narrowest first.");
   m.def("isa", [] { return isa_names[static_cast<int>(isa())]; }, "The one that runs.");
@@ -45,10 +46,10 @@ void bind_all(py::module_& m) {
   m.def("set_threads", &pool::set_threads, py::arg("n"), "Let kernels use n threads.");
   auto memory = m.def_submodule("memory");
   bind_memory(memory);
-#define X(family)                            \
-  {                                          \
-    auto sub = m.def_submodule(#family);     \
-    bind_##family(sub);                      \
+#define X(family)                        \
+  {                                      \
+    auto sub = m.def_submodule(#family); \
+    bind_##family(sub);                  \
   }
   MINIDL_EACH_FAMILY(X)
 #undef X

@@ -14,9 +14,12 @@ bool processor_has(Isa wanted) {
                 __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
                 __builtin_cpu_supports("avx512cd");
   switch (wanted) {
-    case Isa::base: return true;
-    case Isa::avx2: return avx2;
-    case Isa::avx512: return avx512;
+    case Isa::base:
+      return true;
+    case Isa::avx2:
+      return avx2;
+    case Isa::avx512:
+      return avx512;
     case Isa::avx512_vnni:
       return avx512 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bf16");
   }

@@ -12,9 +12,9 @@ namespace minidl {
 enum class Isa { base, avx2, avx512, avx512_vnni };
 constexpr const char* isa_names[] = {"base", "avx2", "avx512", "avx512_vnni"};
 
-Isa isa();                    // the one that runs: MINIDL_ISA of the environment, or the best
-bool supports(Isa);           // is it in this build, and does this processor have it?
-void set_isa(Isa);            // one that is supported
+Isa isa();           // the one that runs: MINIDL_ISA of the environment, or the best
+bool supports(Isa);  // is it in this build, and does this processor have it?
+void set_isa(Isa);   // one that is supported
 
 }  // namespace minidl
 
@@ -34,9 +34,11 @@ void set_isa(Isa);            // one that is supported
 #define MINIDL_IF_AVX512_VNNI(...)
 #endif
 
-#define MINIDL_DECLARE(name, Params)                                \
-  namespace base { void name(const Params&); }                      \
-  MINIDL_IF_AVX2(namespace avx2 { void name(const Params&); })      \
+#define MINIDL_DECLARE(name, Params)                           \
+  namespace base {                                             \
+  void name(const Params&);                                    \
+  }                                                            \
+  MINIDL_IF_AVX2(namespace avx2 { void name(const Params&); }) \
   MINIDL_IF_AVX512(namespace avx512 { void name(const Params&); })
 #ifdef MINIDL_ISA
 #define MINIDL_KERNEL(name, Params) MINIDL_DECLARE(name, Params)
@@ -44,25 +46,26 @@ void set_isa(Isa);            // one that is supported
   MINIDL_DECLARE(name, Params)           \
   MINIDL_IF_AVX512_VNNI(namespace avx512_vnni { void name(const Params&); })
 #else
-#define MINIDL_KERNEL(name, Params)                                      \
-  MINIDL_DECLARE(name, Params)                                           \
-  inline void name(const Params& p) {                                    \
-    switch (isa()) {                                                     \
-      MINIDL_IF_AVX512(case Isa::avx512_vnni : case Isa::avx512          \
-                       : return avx512::name(p);)                        \
-      MINIDL_IF_AVX2(case Isa::avx2 : return avx2::name(p);)             \
-      default: return base::name(p);                                     \
-    }                                                                    \
+#define MINIDL_KERNEL(name, Params)                                                        \
+  MINIDL_DECLARE(name, Params)                                                             \
+  inline void name(const Params& p) {                                                      \
+    switch (isa()) {                                                                       \
+      MINIDL_IF_AVX512(case Isa::avx512_vnni : case Isa::avx512 : return avx512::name(p);) \
+      MINIDL_IF_AVX2(case Isa::avx2 : return avx2::name(p);)                               \
+      default:                                                                             \
+        return base::name(p);                                                              \
+    }                                                                                      \
   }
-#define MINIDL_KERNEL_VNNI(name, Params) /* for files named *_vnni.cpp */ \
-  MINIDL_DECLARE(name, Params)                                            \
-  MINIDL_IF_AVX512_VNNI(namespace avx512_vnni { void name(const Params&); }) \
-  inline void name(const Params& p) {                                     \
-    switch (isa()) {                                                      \
+#define MINIDL_KERNEL_VNNI(name, Params) /* for files named *_vnni.cpp */         \
+  MINIDL_DECLARE(name, Params)                                                    \
+  MINIDL_IF_AVX512_VNNI(namespace avx512_vnni { void name(const Params&); })      \
+  inline void name(const Params& p) {                                             \
+    switch (isa()) {                                                              \
       MINIDL_IF_AVX512_VNNI(case Isa::avx512_vnni : return avx512_vnni::name(p);) \
-      MINIDL_IF_AVX512(case Isa::avx512 : return avx512::name(p);)        \
-      MINIDL_IF_AVX2(case Isa::avx2 : return avx2::name(p);)              \
-      default: return base::name(p);                                      \
-    }                                                                     \
+      MINIDL_IF_AVX512(case Isa::avx512 : return avx512::name(p);)                \
+      MINIDL_IF_AVX2(case Isa::avx2 : return avx2::name(p);)                      \
+      default:                                                                    \
+        return base::name(p);                                                     \
+    }                                                                             \
   }
 #endif

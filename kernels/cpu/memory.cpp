@@ -16,14 +16,18 @@ namespace {
 
 constexpr size_t HEADER = 64, HUGE_PAGE = size_t(2) << 20;
 constexpr int CLASSES = 64 * 8;
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool EXACT = true;  // each block as large as asked and never kept: the sanitizer sees its ends
+#else
+constexpr bool EXACT = false;
+#endif
 
-struct Block {                                   // lives in the 64 bytes before the data
+struct Block {  // lives in the 64 bytes before the data
   size_t bytes;
-  int size_class;
   Block* next;
 };
 
-class Lock {                                     // held for some nanoseconds; frees come from any thread
+class Lock {  // held for some nanoseconds; frees come from any thread
  public:
   void lock() {
     while (flag_.test_and_set(std::memory_order_acquire))
@@ -39,27 +43,47 @@ class Lock {                                     // held for some nanoseconds; f
 Lock lock;
 Block* kept[CLASSES];
 size_t in_use = 0, peak = 0, cached = 0;
-size_t limit = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGE_SIZE)) / 4;
+size_t limit =
+    EXACT ? 0 : static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<size_t>(sysconf(_SC_PAGE_SIZE)) / 4;
 
 struct Guard {
   Guard() { lock.lock(); }
   ~Guard() { lock.unlock(); }
 };
 
-// Eight classes per power of two: at most 12.5 % slack.
-int size_class(size_t need, size_t* rounded) {
-  need = std::max<size_t>(need, 128);
-  int log = 63 - __builtin_clzll(need);
-  size_t step = size_t(1) << (log - 3), bytes = (need + step - 1) & ~(step - 1);
-  bytes = bytes >= HUGE_PAGE ? (bytes + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1) : (bytes + 63) & ~size_t(63);
-  log = 63 - __builtin_clzll(bytes);
-  *rounded = bytes;
+// Lists of kept blocks: eight per power of two. Small blocks are as large as their class says; from a huge page up they
+// are whole huge pages, and those of one list differ.
+int size_class(size_t bytes) {
+  int log = 63 - __builtin_clzll(bytes);
   return log * 8 + static_cast<int>(bytes >> (log - 3) & 7);
+}
+size_t rounded(size_t need) {
+  if (EXACT) return need;
+  if (need >= HUGE_PAGE) return (need + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+  need = std::max<size_t>(need, 128);
+  size_t step = std::max<size_t>(64, (size_t(1) << (63 - __builtin_clzll(need))) >> 3);
+  return (need + step - 1) & ~(step - 1);
+}
+
+// A kept block that is large enough and wastes a quarter at most; with the lock held.
+Block* take(size_t bytes) {
+  int first = size_class(bytes), end = std::min(first + 3, CLASSES);
+  for (int c = first; c < end; c++)
+    for (Block** link = &kept[c]; *link; link = &(*link)->next)
+      if (Block* block = *link; block->bytes >= bytes && block->bytes <= bytes + bytes / 4) {
+        *link = block->next;
+        cached -= block->bytes;
+        return block;
+      }
+  return nullptr;
 }
 
 Block* fresh(size_t bytes) {
-  if (bytes < HUGE_PAGE) return static_cast<Block*>(std::aligned_alloc(64, bytes));
-  size_t span = bytes + HUGE_PAGE;               // map more, then trim to whole huge pages
+  if (EXACT || bytes < HUGE_PAGE) {
+    void* data;
+    return posix_memalign(&data, 64, bytes) ? nullptr : static_cast<Block*>(data);
+  }
+  size_t span = bytes + HUGE_PAGE;  // map more, then trim to whole huge pages
   void* mapped = mmap(nullptr, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (mapped == MAP_FAILED) return nullptr;
   auto start = reinterpret_cast<uintptr_t>(mapped), first = (start + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
@@ -69,7 +93,9 @@ Block* fresh(size_t bytes) {
   return reinterpret_cast<Block*>(first);
 }
 
-void give_back(Block* block) { block->bytes >= HUGE_PAGE ? (void)munmap(block, block->bytes) : std::free(block); }
+void give_back(Block* block) {
+  !EXACT && block->bytes >= HUGE_PAGE ? (void)munmap(block, block->bytes) : std::free(block);
+}
 
 // All of the list, outside the lock: munmap is slow.
 void give_back_all(Block* list) {
@@ -80,7 +106,7 @@ void give_back_all(Block* list) {
   }
 }
 
-Block* take_kept() {                             // everything that is kept, as one list; with the lock held
+Block* take_kept() {  // everything that is kept, as one list; with the lock held
   Block* all = nullptr;
   for (Block*& head : kept)
     while (Block* block = head) {
@@ -98,27 +124,21 @@ Block* take_kept() {                             // everything that is kept, as 
 
 void* allocate(size_t bytes, bool zero) {
   if (bytes > SIZE_MAX / 2) return nullptr;
-  size_t rounded;
-  int wanted = size_class(bytes + HEADER, &rounded);
-  Block* block = nullptr;
+  size_t whole = rounded(bytes + HEADER);
+  Block* block;
   {
     Guard guard;
-    for (int c = wanted; c < std::min(wanted + 2, CLASSES) && !block; c++)
-      if ((block = kept[c])) {
-        kept[c] = block->next;
-        cached -= block->bytes;
-      }
+    block = take(whole);
   }
-  bool dirty = block || rounded < HUGE_PAGE;     // fresh mapped pages are zero
+  bool dirty = EXACT || block || whole < HUGE_PAGE;  // fresh mapped pages are zero
   if (!block) {
-    block = fresh(rounded);
-    if (!block) {                                // give back what is kept, and try once more
+    block = fresh(whole);
+    if (!block) {  // give back what is kept, and try once more
       trim();
-      block = fresh(rounded);
+      block = fresh(whole);
     }
     if (!block) return nullptr;
-    block->bytes = rounded;
-    block->size_class = wanted;
+    block->bytes = whole;
   }
   {
     Guard guard;
@@ -137,8 +157,9 @@ void release(void* data) {
     Guard guard;
     in_use -= block->bytes;
     if (cached + block->bytes <= limit) {
-      block->next = kept[block->size_class];
-      kept[block->size_class] = block;
+      Block*& head = kept[size_class(block->bytes)];
+      block->next = head;
+      head = block;
       cached += block->bytes;
       return;
     }

@@ -7,17 +7,17 @@
 
 namespace minidl::memory {
 
-void* allocate(size_t bytes, bool zero = false);       // nullptr: none left
+void* allocate(size_t bytes, bool zero = false);  // nullptr: none left
 void* reallocate(void* data, size_t bytes);
-void release(void* data);                              // nullptr is fine
+void release(void* data);  // nullptr is fine
 
 struct Stats {
-  size_t in_use, peak, cached, limit;                  // bytes
+  size_t in_use, peak, cached, limit;  // bytes
 };
 Stats stats();
 void reset_peak();
-void set_limit(size_t bytes);                          // of what is kept
-void trim();                                           // gives back all that is kept
+void set_limit(size_t bytes);  // of what is kept
+void trim();                   // gives back all that is kept
 
 // Scratch of a kernel, for as long as it lives. Throws std::bad_alloc.
 void* scratch(size_t bytes);

@@ -13,11 +13,11 @@
 namespace minidl::pool {
 namespace {
 
-constexpr int64_t MOST_TASKS = (1 << 20) - 1;      // of one job: the width of a ticket's fields
-constexpr int SPINS = 4000;                        // some 200 us, then a worker parks
-thread_local bool inside = false;                  // of a task, or of a worker
+constexpr int64_t MOST_TASKS = (1 << 20) - 1;  // of one job: the width of a ticket's fields
+constexpr int SPINS = 4000;                    // some 200 us, then a worker parks
+thread_local bool inside = false;              // of a task, or of a worker
 
-inline void pause(int spin) {                      // another thread may need this core: let it have its turn
+inline void pause(int spin) {  // another thread may need this core: let it have its turn
   if (spin % 512 == 511) {
     sched_yield();
   } else {
@@ -131,7 +131,7 @@ class Pool {
       }
       uint32_t seen = wake_.load();
       sleepers_.fetch_add(1);
-      if (id >= threads() || !any_left(ticket_.load())) wake_.wait(seen);      // (looked again: no wake-up is lost)
+      if (id >= threads() || !any_left(ticket_.load())) wake_.wait(seen);  // (looked again: no wake-up is lost)
       sleepers_.fetch_sub(1);
     }
   }
@@ -150,7 +150,7 @@ class Pool {
 };
 
 Pool& the_pool() {
-  static Pool* pool = [] {                         // never destroyed: workers may outlive static objects
+  static Pool* pool = [] {  // never destroyed: workers may outlive static objects
     auto* made = new Pool;
     pthread_atfork(nullptr, nullptr, [] { the_pool().after_fork(); });
     return made;
@@ -172,10 +172,13 @@ void run(int64_t tasks, void (*task)(const void*, int64_t), const void* context)
       the_pool().run(count, task, context);
     } else {
       Part part{task, context, first};
-      the_pool().run(count, [](const void* c, int64_t i) {
-        auto& p = *static_cast<const Part*>(c);
-        p.task(p.context, p.first + i);
-      }, &part);
+      the_pool().run(
+          count,
+          [](const void* c, int64_t i) {
+            auto& p = *static_cast<const Part*>(c);
+            p.task(p.context, p.first + i);
+          },
+          &part);
     }
   }
 }

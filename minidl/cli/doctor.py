@@ -7,7 +7,7 @@ from importlib import metadata
 import numpy as np
 import typer
 
-from .. import backend
+from .. import backend, kernels
 from ..errors import DeviceError
 
 PACKAGES = "minidl", "numpy", "ml_dtypes", "safetensors", "typer", "rich", "pillow", "cupy-cuda13x"
@@ -30,9 +30,10 @@ def facts():
             found[package] = "not installed"
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     found["blas"] = f"{blas['name']} {blas['version']}"
+    found["kernels"] = f"{kernels.cpu.isa()}, {kernels.cpu.threads()} threads" if kernels.cpu else "none: no extension"
     found["pinned"] = " ".join(f"{k}={os.environ[k]}"
                                for k in ("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS",
-                                                                "MINIDL_KERNELS") if k in os.environ) or "nothing"
+                                         "MINIDL_KERNELS", "MINIDL_ISA") if k in os.environ) or "nothing"
     try:
         backend.find("cuda")
         found["cuda"] = "yes"

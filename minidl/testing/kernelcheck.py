@@ -166,7 +166,7 @@ def check_engine(kernel, op, inputs, params, dtype="float32"):
     expected, _, *_ = _by_kernel(kernel, op, own, params, seeds)
     for got, wanted in zip(outs, expected):
         assert got.data.tobytes() == wanted.tobytes(), f"[{kernel.name}] engine: expected the kernel's own bits"
-    assert all(g is None or np.shape(g) == t.shape for g, t in zip(gradients, live)), f"[{kernel.name}] gradients' shapes"
+    assert all(g is None or np.shape(g) == t.shape for g, t in zip(gradients, live)), f"[{kernel.name}] shapes"
 
 
 def _compare(expected, got, truth, reference, dtype):

@@ -153,7 +153,7 @@ def test_a_primitive_s_kernel_turns_arrays_and_its_rule_tensors(no_kernel_yet):
         calls.append(axis)
         return out * (g - (g * out).sum(axis, keepdims=True))
 
-    k = register(Kernel("softmax.spy", "softmax", "cpu", lambda xp, x, axis: REGISTRY["softmax"].fn(xp, x, axis), backward,
+    k = register(Kernel("softmax.spy", "softmax", "cpu", lambda *args: REGISTRY["softmax"].fn(*args), backward,
                         lambda *_: None, least=6), first=True)
     try:
         x = leaf(2, 3)
@@ -161,10 +161,11 @@ def test_a_primitive_s_kernel_turns_arrays_and_its_rule_tensors(no_kernel_yet):
         y.backward(Tensor(np.ones((2, 3), "float32")), retain_graph=True)
         assert calls == [-1] and y.node.name == "softmax"
         first, = ml.gradients(y.square().sum(), [x], create_graph=True)
-        second, = ml.gradients(first.sum(), [x])
-        assert calls == [-1] and np.isfinite(second.data).all()
+        assert calls == [-1]                                         # (gradients that have gradients: the rule)
+        ml.gradients(first.sum(), [x])
+        assert calls == [-1] * 2
         ops.softmax(leaf(1, 3)).sum().backward()                     # smaller than `least`: not asked
-        assert calls == [-1]
+        assert calls == [-1] * 2
     finally:
         unregister(k)
 
