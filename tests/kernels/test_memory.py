@@ -16,9 +16,10 @@ MB = 2**20
 
 @pytest.fixture
 def clean():
-    """Nothing is kept, before and after; the usual limit afterwards."""
+    """Nothing is kept, before and after; a limit that does not depend on the machine."""
     limit = ml.memory().limit
     ml.empty_cache()
+    ml.set_cache_limit(1024 * MB)
     yield
     ml.set_cache_limit(limit)
     ml.empty_cache()
