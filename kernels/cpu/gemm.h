@@ -6,7 +6,7 @@
 //
 // Source: Goto, van de Geijn 2008, "Anatomy of high-performance matrix multiplication".
 #pragma once
-#include "kernels/cpu/microkernel.h"
+#include "kernels/cpu/thin.h"
 
 namespace minidl::MINIDL_ISA {
 
@@ -38,9 +38,10 @@ struct Epilogue {
     if (residual) x += load_n(residual + m * ld_residual + n, lanes);
     return x;
   }
-  void apply(T* c, int64_t ldc, int64_t m, int rows, int64_t n, int columns) const {
-    for (int i = 0; i < rows; i++)
-      for (int j = 0; j < columns; j += LANES<T>) {
+  // To C[m + rows, n + columns], which begins at c.
+  void apply(T* c, int64_t ldc, int64_t m, int64_t rows, int64_t n, int64_t columns) const {
+    for (int64_t i = 0; i < rows; i++)
+      for (int64_t j = 0; j < columns; j += LANES<T>) {
         T* p = c + i * ldc + j;
         store_n(p, (*this)(load_n(p, columns - j), m + i, n + j, columns - j), columns - j);
       }
@@ -83,13 +84,6 @@ void pack_b(int64_t K, int64_t N, const T* B, int64_t brs, int64_t bcs, T* dst) 
 }
 
 // -- the product ------------------------------------------------------------------------------------------------------
-
-template <class T>
-struct Strided {
-  const T* data;
-  int64_t rs, cs;
-  const T* at(int64_t r, int64_t c) const { return data + r * rs + c * cs; }
-};
 
 // Where a product is cut: into `rows` x `columns` tasks, each with all of K. From the shape alone.
 struct Grid {
@@ -178,11 +172,8 @@ void gemm_by_tasks(int64_t M, int64_t N, int64_t K, const Strided<T>& A, const S
 // K = 0: an empty sum.
 template <class T>
 void gemm_of_nothing(int64_t M, int64_t N, T* C, int64_t ldc, const Epilogue<T>& e, bool accumulate) {
-  for (int64_t m = 0; m < M; m++) {
-    if (!accumulate) std::memset(C + m * ldc, 0, sizeof(T) * static_cast<size_t>(N));
-    for (int64_t n = 0; n < N; n += NR<T>)
-      e.apply(C + m * ldc + n, ldc, m, 1, n, static_cast<int>(min<int64_t>(NR<T>, N - n)));
-  }
+  for (int64_t m = 0; m < M && !accumulate; m++) std::memset(C + m * ldc, 0, sizeof(T) * static_cast<size_t>(N));
+  if (e.any()) e.apply(C, ldc, 0, M, 0, N);
 }
 
 // B as packed by pack_b.
@@ -195,17 +186,26 @@ void gemm_prepacked(int64_t M, int64_t N, int64_t K, const T* A, int64_t ars, in
 }
 
 template <class T>
-void gemm(int64_t M, int64_t N, int64_t K, const T* A, int64_t ars, int64_t acs, const T* B, int64_t brs, int64_t bcs,
+void gemm(int64_t M, int64_t N, int64_t K, const T* a, int64_t ars, int64_t acs, const T* b, int64_t brs, int64_t bcs,
           T* C, int64_t ldc, const Epilogue<T>& e = {}, bool accumulate = false) {
   if (M <= 0 || N <= 0) return;
   if (K <= 0) return gemm_of_nothing(M, N, C, ldc, e, accumulate);
-  if (M <= MC) return gemm_by_tasks<T>(M, N, K, {A, ars, acs}, {B, brs, bcs}, nullptr, C, ldc, e, accumulate);
+  const Strided<T> A{a, ars, acs}, B{b, brs, bcs};
+  if (is_thin(M, B) || is_thin(N, A.transposed())) {
+    if (is_thin(M, B))
+      thin(M, N, K, A, B, C, ldc, 1, accumulate);
+    else
+      thin(N, M, K, B.transposed(), A.transposed(), C, 1, ldc, accumulate);
+    if (e.any()) e.apply(C, ldc, 0, M, 0, N);
+    return;
+  }
+  if (M <= MC) return gemm_by_tasks<T>(M, N, K, A, B, nullptr, C, ldc, e, accumulate);
   const int64_t chunk = max<int64_t>(NR<T>, (int64_t{1} << 22) / K / NR<T> * NR<T>);  // packed B: 16 MiB of L3
   Scratch<T> packed(packed_b_size<T>(K, min(chunk, N)));
   for (int64_t n = 0; n < N; n += chunk) {
     int64_t columns = min(chunk, N - n);
-    pack_b(K, columns, B + n * bcs, brs, bcs, packed.get());
-    gemm_by_tasks<T>(M, columns, K, {A, ars, acs}, {}, packed, C + n, ldc, e.columns_from(n), accumulate);
+    pack_b(K, columns, B.at(0, n), brs, bcs, packed.get());
+    gemm_by_tasks<T>(M, columns, K, A, {}, packed, C + n, ldc, e.columns_from(n), accumulate);
   }
 }
 
