@@ -1,4 +1,4 @@
-"""Pooling where samples are too small to go: several blocks of rows, ragged vectors, ties, values that are no numbers."""
+"""Pooling where samples are too small to go: several blocks of rows, ragged vectors, ties, NaN and infinities."""
 import numpy as np
 import pytest
 
@@ -10,7 +10,8 @@ from minidl.testing.kernelcheck import check_kernel, check_threads
 
 pytestmark = pytest.mark.skipif(not hasattr(cpu, "pool"), reason="the extension is not built")
 SLIDES = [dict(kernel_size=2), dict(kernel_size=3, stride=2, padding=1), dict(kernel_size=3, stride=1, padding=1),
-          dict(kernel_size=(2, 5), stride=(3, 1), padding=((1, 0), (0, 2))), dict(kernel_size=17, stride=16, ceil_mode=True)]
+          dict(kernel_size=(2, 5), stride=(3, 1), padding=((1, 0), (0, 2))),
+          dict(kernel_size=17, stride=16, ceil_mode=True)]
 
 
 @pytest.mark.parametrize("slide", SLIDES, ids=str)
