@@ -69,8 +69,8 @@ def _convolve(xp, x, weight, bias, stride, padding, dilation, groups):
 
 
 def _convolve_backward(xp, g, axes, x, weight, bias, stride, padding, dilation, groups):
-    return (lambda: _spread(g, weight, None, axes, groups)), (lambda: _filter_gradient(x, g, weight, axes, groups)), \
-        (lambda: _bias_gradient(g))
+    return ((lambda: _spread(g, weight, None, axes, groups)),
+            (lambda: _filter_gradient(x, g, weight, axes, groups)), None if bias is None else lambda: _bias_gradient(g))
 
 
 def _transpose(xp, x, weight, bias, stride, padding, output_padding, groups, dilation):
@@ -79,8 +79,8 @@ def _transpose(xp, x, weight, bias, stride, padding, output_padding, groups, dil
 
 
 def _transpose_backward(xp, g, axes, x, weight, bias, stride, padding, output_padding, groups, dilation):
-    return (lambda: _correlate(g, weight, None, axes, groups)), (lambda: _filter_gradient(g, x, weight, axes, groups)), \
-        (lambda: _bias_gradient(g))
+    return ((lambda: _correlate(g, weight, None, axes, groups)),
+            (lambda: _filter_gradient(g, x, weight, axes, groups)), None if bias is None else lambda: _bias_gradient(g))
 
 
 def _refuses(arrays, params):
@@ -98,8 +98,9 @@ def _refuses_transpose(arrays, params):
     x, weight, bias = arrays
     if bias is not None and len(bias) != weight.shape[1] * params["groups"]:
         return "an odd bias"
-    found = x.size and weight.size and _plan(transposed_axes, x.shape, weight.shape, None, params["stride"], params["padding"],
-                                             params["output_padding"], params["groups"], params["dilation"])
+    found = x.size and weight.size and _plan(transposed_axes, x.shape, weight.shape, None, params["stride"],
+                                             params["padding"], params["output_padding"], params["groups"],
+                                             params["dilation"])
     return None if found else "no elements, or odd arguments"
 
 
