@@ -32,10 +32,24 @@ MINIDL_INLINE vf bits_of_exponent(vu n) { return (vf)(n << 23); }               
 MINIDL_INLINE vf at_most(vf x, float bound) { return vmin(splatf(bound), x); }  // NaN stays NaN
 MINIDL_INLINE vf at_least(vf x, float bound) { return vmax(splatf(bound), x); }
 
+// Rounded correctly.
+MINIDL_INLINE vf vsqrt(vf x) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_maskz_sqrt_ps((__mmask16)-1, (__m512)x);
+#elif defined(__AVX2__)
+  return (vf)_mm256_sqrt_ps((__m256)x);
+#elif defined(__SSE2__)
+  return (vf)_mm_sqrt_ps((__m128)x);
+#else
+  for (int i = 0; i < W; i++) x[i] = __builtin_sqrtf(x[i]);
+  return x;
+#endif
+}
+
 // p * 2^n for whole n in [-252, 254], rounded once.
 MINIDL_INLINE vf times_power_of_2(vf p, vf n) {
 #if defined(__AVX512F__)
-  return (vf)_mm512_scalef_ps((__m512)p, (__m512)n);
+  return (vf)_mm512_maskz_scalef_ps((__mmask16)-1, (__m512)p, (__m512)n);
 #else
   vi i = (vi)((vu)(n + ROUNDER) - 0x4b400000u), half = i >> 1;
   return p * bits_of_exponent((vu)half + 127) * bits_of_exponent((vu)(i - half) + 127);

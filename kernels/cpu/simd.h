@@ -1,4 +1,5 @@
-// Vectors of the compiler's own kind, as wide as the instruction set's registers: one source for SSE, AVX2, AVX-512, NEON.
+// Vectors of the compiler's own kind, as wide as the instruction set's registers: one source for SSE, AVX2, AVX-512,
+// NEON.
 //
 // Included by kernel files only; all of it lives in the namespace of the instruction set it is compiled for (isa.h).
 // No standard containers here or in kernel files: the linker could hand their AVX-512 copies to the baseline.
@@ -27,33 +28,55 @@ constexpr int BYTES = 32;
 constexpr int BYTES = 16;
 #endif
 
-template <class T> struct VecOf { typedef T type __attribute__((vector_size(BYTES))); };
-template <class T> using vec = typename VecOf<T>::type;
+template <class T>
+struct VecOf {
+  typedef T type __attribute__((vector_size(BYTES)));
+};
+template <class T>
+using vec = typename VecOf<T>::type;
 using vf = vec<float>;
 using vd = vec<double>;
 using vi = vec<int32_t>;
 using vl = vec<int64_t>;
-template <class T> constexpr int LANES = BYTES / sizeof(T);
+template <class T>
+constexpr int LANES = BYTES / sizeof(T);
 constexpr int W = LANES<float>;
-template <class T> struct Unaligned { typedef vec<T> type __attribute__((aligned(sizeof(T)), may_alias)); };
-template <class T> struct LaneOf { using type = std::remove_reference_t<decltype(std::declval<T>()[0])>; };
+template <class T>
+struct Unaligned {
+  typedef vec<T> type __attribute__((aligned(sizeof(T)), may_alias));
+};
+template <class T>
+struct LaneOf {
+  using type = std::remove_reference_t<decltype(std::declval<T>()[0])>;
+};
 
 // -- numbers ------------------------------------------------------------------------------------------------------
 
-template <class T> MINIDL_INLINE constexpr T min(T a, T b) { return b < a ? b : a; }
-template <class T> MINIDL_INLINE constexpr T max(T a, T b) { return a < b ? b : a; }
+template <class T>
+MINIDL_INLINE constexpr T min(T a, T b) {
+  return b < a ? b : a;
+}
+template <class T>
+MINIDL_INLINE constexpr T max(T a, T b) {
+  return a < b ? b : a;
+}
 MINIDL_INLINE constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 MINIDL_INLINE constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 // -- loads and stores ---------------------------------------------------------------------------------------------
 
-template <class T> MINIDL_INLINE vec<T> load(const T* p) {
+template <class T>
+MINIDL_INLINE vec<T> load(const T* p) {
   return *reinterpret_cast<const typename Unaligned<T>::type*>(p);
 }
-template <class T> MINIDL_INLINE void store(T* p, std::type_identity_t<vec<T>> v) {
+template <class T>
+MINIDL_INLINE void store(T* p, std::type_identity_t<vec<T>> v) {
   *reinterpret_cast<typename Unaligned<T>::type*>(p) = v;
 }
-template <class T> MINIDL_INLINE vec<T> splat(T x) { return x - vec<T>{}; }
+template <class T>
+MINIDL_INLINE vec<T> splat(T x) {
+  return x - vec<T>{};
+}
 MINIDL_INLINE vf splatf(float x) { return splat<float>(x); }
 
 // The first n lanes only; n may be 0 or less, or more than there are. The rest of what is loaded is 0.
@@ -101,47 +124,102 @@ MINIDL_INLINE void store_n(double* p, vd v, int64_t n) {
 #endif
 }
 
+// Past the caches, for outputs much larger than they are. p is aligned to BYTES; a task that streams ends with a fence.
+MINIDL_INLINE void stream(float* p, vf v) {
+#if defined(__AVX512F__)
+  _mm512_stream_ps(p, (__m512)v);
+#elif defined(__AVX__)
+  _mm256_stream_ps(p, (__m256)v);
+#elif defined(__SSE2__)
+  _mm_stream_ps(p, (__m128)v);
+#else
+  store(p, v);
+#endif
+}
+MINIDL_INLINE void stream_fence() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
+
 // -- lanes --------------------------------------------------------------------------------------------------------
 
-template <class V> MINIDL_INLINE V vmax(V a, V b) { return a > b ? a : b; }      // b where a is NaN
-template <class V> MINIDL_INLINE V vmin(V a, V b) { return a < b ? a : b; }
+template <class V>
+MINIDL_INLINE V vmax(V a, V b) {
+  return a > b ? a : b;
+}  // b where a is NaN
+template <class V>
+MINIDL_INLINE V vmin(V a, V b) {
+  return a < b ? a : b;
+}
+#if defined(__AVX512F__)  // (one instruction: the compiler makes two; masked, as GCC warns of the others)
+MINIDL_INLINE vf vmax(vf a, vf b) { return (vf)_mm512_maskz_max_ps((__mmask16)-1, (__m512)a, (__m512)b); }
+MINIDL_INLINE vf vmin(vf a, vf b) { return (vf)_mm512_maskz_min_ps((__mmask16)-1, (__m512)a, (__m512)b); }
+#elif defined(__AVX2__)
+MINIDL_INLINE vf vmax(vf a, vf b) { return (vf)_mm256_max_ps((__m256)a, (__m256)b); }
+MINIDL_INLINE vf vmin(vf a, vf b) { return (vf)_mm256_min_ps((__m256)a, (__m256)b); }
+#elif defined(__SSE2__)
+MINIDL_INLINE vf vmax(vf a, vf b) { return (vf)_mm_max_ps((__m128)a, (__m128)b); }
+MINIDL_INLINE vf vmin(vf a, vf b) { return (vf)_mm_min_ps((__m128)a, (__m128)b); }
+#endif
 
-template <int... I> struct Lanes {};
-template <int N, int... I> struct MakeLanes : MakeLanes<N - 1, N - 1, I...> {};
-template <int... I> struct MakeLanes<0, I...> { using type = Lanes<I...>; };
-template <class V> using LanesOf = typename MakeLanes<BYTES / sizeof(V{}[0])>::type;
+template <int... I>
+struct Lanes {};
+template <int N, int... I>
+struct MakeLanes : MakeLanes<N - 1, N - 1, I...> {};
+template <int... I>
+struct MakeLanes<0, I...> {
+  using type = Lanes<I...>;
+};
+template <class V>
+using LanesOf = typename MakeLanes<BYTES / sizeof(V{}[0])>::type;
 
-template <int... I> MINIDL_INLINE vi iota(Lanes<I...>) { return vi{I...}; }
+template <int... I>
+MINIDL_INLINE vi iota(Lanes<I...>) {
+  return vi{I...};
+}
 MINIDL_INLINE vi lane_index() { return iota(LanesOf<vi>{}); }
 
-template <class V, int... I> MINIDL_INLINE void zip(V a, V b, V& low, V& high, Lanes<I...>) {
+template <class V, int... I>
+MINIDL_INLINE void zip(V a, V b, V& low, V& high, Lanes<I...>) {
   constexpr int N = sizeof...(I);
   low = __builtin_shufflevector(a, b, (I / 2 + (I & 1) * N)...);
   high = __builtin_shufflevector(a, b, (I / 2 + N / 2 + (I & 1) * N)...);
 }
-template <class V, int... I> MINIDL_INLINE V even_lanes(V a, V b, Lanes<I...>) {
+template <class V, int... I>
+MINIDL_INLINE V even_lanes(V a, V b, Lanes<I...>) {
   return __builtin_shufflevector(a, b, (2 * I)...);
 }
-template <class V, int... I> MINIDL_INLINE V odd_lanes(V a, V b, Lanes<I...>) {
+template <class V, int... I>
+MINIDL_INLINE V odd_lanes(V a, V b, Lanes<I...>) {
   return __builtin_shufflevector(a, b, (2 * I + 1)...);
 }
-template <int D, class V, int... I> MINIDL_INLINE V exchange(V a, Lanes<I...>) {
+template <int D, class V, int... I>
+MINIDL_INLINE V exchange(V a, Lanes<I...>) {
   return __builtin_shufflevector(a, a, (I ^ D)...);
 }
 
 // Over all lanes, by halves: the order is that of a tree, whatever the data.
-template <class V, class F, int D = BYTES / sizeof(V{}[0]) / 2> MINIDL_INLINE auto fold(V v, F f) {
+template <class V, class F, int D = BYTES / sizeof(V{}[0]) / 2>
+MINIDL_INLINE auto fold(V v, F f) {
   if constexpr (D == 0) {
     return v[0];
   } else {
     return fold<V, F, D / 2>(f(v, exchange<D>(v, LanesOf<V>{})), f);
   }
 }
-template <class V> MINIDL_INLINE auto sum(V v) { return fold(v, [](V a, V b) { return a + b; }); }
-template <class V> MINIDL_INLINE auto largest(V v) { return fold(v, [](V a, V b) { return vmax(a, b); }); }
+template <class V>
+MINIDL_INLINE auto sum(V v) {
+  return fold(v, [](V a, V b) { return a + b; });
+}
+template <class V>
+MINIDL_INLINE auto largest(V v) {
+  return fold(v, [](V a, V b) { return vmax(a, b); });
+}
 
 // An in-register transpose: perfect shuffles, each of which rotates the bits of (row, column) by one.
-template <class T> MINIDL_INLINE void transpose(vec<T> (&r)[LANES<T>]) {
+template <class T>
+MINIDL_INLINE void transpose(vec<T> (&r)[LANES<T>]) {
   constexpr int N = LANES<T>;
   for (int stage = 1; stage < N; stage *= 2) {
     vec<T> t[N];
@@ -155,19 +233,23 @@ template <class T> MINIDL_INLINE void transpose(vec<T> (&r)[LANES<T>]) {
 // -- threads and scratch ------------------------------------------------------------------------------------------
 
 // f(0) ... f(tasks - 1) on the pool. What a task does must not depend on which thread runs it.
-template <class F> MINIDL_INLINE void parallel_for(int64_t tasks, const F& f) {
+template <class F>
+MINIDL_INLINE void parallel_for(int64_t tasks, const F& f) {
   pool::run(tasks, [](const void* context, int64_t i) { (*static_cast<const F*>(context))(i); }, &f);
 }
 // f(first, end) over [0, count) in pieces of about `grain`.
-template <class F> MINIDL_INLINE void parallel_chunks(int64_t count, int64_t grain, const F& f) {
+template <class F>
+MINIDL_INLINE void parallel_chunks(int64_t count, int64_t grain, const F& f) {
   int64_t chunks = max<int64_t>(1, ceil_div(count, max<int64_t>(1, grain)));
   parallel_for(chunks, [&](int64_t i) { f(count * i / chunks, count * (i + 1) / chunks); });
 }
 
 // Memory of a kernel or of one task, 64-byte aligned, uninitialised, with room for one vector of overrun.
-template <class T> class Scratch {
+template <class T>
+class Scratch {
  public:
-  explicit Scratch(int64_t count) : data_(static_cast<T*>(memory::scratch(static_cast<size_t>(count) * sizeof(T) + BYTES))) {}
+  explicit Scratch(int64_t count)
+      : data_(static_cast<T*>(memory::scratch(static_cast<size_t>(count) * sizeof(T) + BYTES))) {}
   ~Scratch() { memory::release(data_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
