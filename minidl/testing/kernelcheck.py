@@ -57,7 +57,7 @@ def _by_kernel(kernel, op, inputs, params, seeds):
         parts = kernel.backward(xp, seeds[0], **{n: known[n] for n in op.wants})
     parts = parts if isinstance(parts, tuple) else (parts,)
     wanted = [a is not None and is_float(a.dtype) for a in inputs]
-    parts = [part() if want and callable(part) else part for part, want in zip(parts, wanted)]
+    parts = [None if not want else part() if callable(part) else part for part, want in zip(parts, wanted)]
     gradients = [_sum_to(p, a.shape) if want and p is not None and p.shape != a.shape else p
                  for p, a, want in zip(parts, inputs, wanted)]         # (as the walk does)
     return list(out) if several else [out], gradients

@@ -31,7 +31,7 @@ def few(tmp_path_factory):
 
 
 def command(few, out, *more):
-    return [sys.executable, "-m", "minidl", "demo", "--data", few, "--out", out, "--epochs", "4", *more]
+    return [sys.executable, "-P", "-m", "minidl", "demo", "--data", few, "--out", out, "--epochs", "4", *more]
 
 
 def run(*args):
@@ -94,5 +94,5 @@ def test_refusals_are_one_line(tmp_path):
 
 
 def test_doctor():
-    result = subprocess.run([sys.executable, "-m", "minidl", "doctor", "--json"], capture_output=True, text=True)
+    result = subprocess.run([sys.executable, "-P", "-m", "minidl", "doctor", "--json"], capture_output=True, text=True)
     assert json.loads(result.stdout)["numpy"] == np.__version__

@@ -163,7 +163,8 @@ def trained(device, steps=6):
 
 
 def test_a_training_step_moves_the_batch_in_and_the_loss_out(double):
-    want, none = trained("cpu")
+    with ml.use_kernels("off"):                            # (what is compared is the engine; rounding differs)
+        want, none = trained("cpu")
     got, transfers = trained("cuda")
     assert none == [(0, 0)] * 6 and transfers == [(2, 2)] * 6
     assert got.keys() == want.keys()
