@@ -1,1 +1,1 @@
-"""Benchmarks: minidl and its rivals in one interleaved run. `python -m bench run engine`."""
+"""Benchmarks: minidl and its rivals in one interleaved run. `python -m bench --help`."""

@@ -1,37 +1,102 @@
-"""`python -m bench run NAME [--json FILE] [--batches N]`, `python -m bench compare A.json B.json`."""
+"""Benchmarks: minidl beside its rivals, in one interleaved run.
+
+    run engine                            what a call costs
+    compare torch                         minidl's kernels beside PyTorch's (and NumPy's BLAS)
+    compare BEFORE.json AFTER.json        two runs on one machine
+    table FILE.json...                    a run, or the parts of one, as Markdown
+    plot FILE.json... --out FILE.png      and as a picture
+"""
 import argparse
-import importlib
 import json
-import os
 import sys
+from importlib import import_module
+from pathlib import Path
 
-from . import harness
+from . import harness, machine, report
 
-SUITES = ("engine",)
+
+def _write(path, text):
+    """To a file, or to the screen."""
+    Path(path).write_text(text) if path else print(text)
+
+
+def _picture(document, path):
+    import_module("bench.plot").plot(import_module("bench.cases").GROUPS, document, path)
+
+
+def _engine(args):
+    machine.refuse_pins()
+    suite = import_module("bench.engine")
+    rows = harness.run(suite.cases(), args.batches) + suite.extra()
+    if args.json:
+        _write(args.json, json.dumps({"suite": "engine", **machine.header(), "rows": rows}, indent=1))
+
+
+def _compare(args):
+    if args.what != ["torch"]:
+        if len(args.what) != 2:
+            sys.exit('bench: compare takes "torch", or two files of results.')
+        return report.compare(*args.what)
+    machine.refuse_pins()
+    versus = import_module("bench.versus")
+    document = versus.run(args.only or (), versus.plan(args.threads), args.quick)
+    if args.json:
+        _write(args.json, json.dumps(document, indent=1))
+    _write(args.markdown, report.markdown(import_module("bench.cases").GROUPS, document))
+    if args.plot:
+        _picture(document, args.plot)
+    return any("error" in row for row in document["rows"])
+
+
+def _table(args):
+    _write(args.out, report.markdown(import_module("bench.cases").GROUPS, report.merged(args.files)))
+
+
+def _plot(args):
+    _picture(report.merged(args.files), args.out or "bench.png")
+
+
+def _peak(args):
+    print(json.dumps(import_module("bench.versus").peak(args.row, args.library, args.threads)))
+
+
+def _parser():
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True)
+
+    def command(name, run):
+        found = commands.add_parser(name)
+        found.set_defaults(run=run)
+        return found.add_argument
+
+    add = command("run", _engine)
+    add("suite", choices=["engine"])
+    add("--json")
+    add("--batches", type=int, default=15)
+    add = command("compare", _compare)
+    add("what", nargs="+", help='"torch", or two files of results')
+    add("--only", action="append", metavar="PATTERN", help='rows: "conv/*3x3*", "attention"; may be repeated')
+    add("--threads", default="1,2", help="numbers of threads")
+    add("--quick", action="store_true", help="each 4th row, for a 4th of the time")
+    add("--json")
+    add("--markdown")
+    add("--plot")
+    for name, run in (("table", _table), ("plot", _plot)):
+        add = command(name, run)
+        add("files", nargs="+")
+        add("--out")
+    add = command("peak", _peak)                       # (what a comparison runs in processes of their own)
+    add("row")
+    add("library")
+    add("threads", type=int)
+    return parser
 
 
 def main():
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run")
-    run.add_argument("suite", choices=SUITES)
-    run.add_argument("--json")
-    run.add_argument("--batches", type=int, default=15)
-    compare = commands.add_parser("compare")
-    compare.add_argument("before")
-    compare.add_argument("after")
-    args = parser.parse_args()
-    if args.command == "compare":
-        return harness.compare(args.before, args.after)
-    for pinned in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
-        if pinned in os.environ:                       # (read when NumPy loads: too late to unset here)
-            sys.exit(f"bench: {pinned} is set, and pins NumPy's BLAS to an older kernel. Unset it and run again.")
-    suite = importlib.import_module(f"bench.{args.suite}")
-    rows = harness.run(suite.cases(), args.batches) + getattr(suite, "extra", list)()
-    if args.json:
-        with open(args.json, "w") as file:
-            json.dump(rows, file, indent=1)
+    args = _parser().parse_args()
+    sys.exit(args.run(args))
 
 
 if __name__ == "__main__":

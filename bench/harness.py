@@ -2,10 +2,13 @@
 
 A busy machine then slows all of them alike, and what is reported is a ratio.
 """
-import json
+import gc
 import statistics
 from dataclasses import dataclass, field
 from time import perf_counter
+
+BATCH = 0.01                       # seconds that a batch takes at least, where a case leaves its number open
+FEWEST, MOST = 3, 40               # batches, where time decides how many
 
 
 @dataclass
@@ -14,7 +17,7 @@ class Case:
 
     name: str
     rivals: dict
-    number: int = 1                # calls per batch
+    number: int = 1                # calls per batch; 0: as many as fill BATCH
     unit: str = "us"
     setup: dict = field(default_factory=dict)      # rival -> run before each batch, untimed
 
@@ -23,19 +26,42 @@ WIDTH = 50                         # of the names, when shown
 SCALE = {"us": 1e6, "ms": 1e3, "s": 1.0}
 
 
-def measure(case, batches=15):
-    """{rival: {"min": ..., "median": ...}} per call, in the case's unit."""
+def seconds_of(call, number=1):
+    """What so many calls take, one after the other."""
+    repeat = range(number)
+    start = perf_counter()
+    for _ in repeat:
+        call()
+    return perf_counter() - start
+
+
+def measure(case, batches=15, seconds=None):
+    """{rival: {"min": ..., "median": ..., "batches": ...}} per call, in the case's unit.
+
+    With `seconds`, batches end once the row has taken as long, and are at least FEWEST, at most MOST.
+    """
+    batches = MOST if seconds else batches
+    numbers = {name: case.number or max(1, round(BATCH / seconds_of(call))) for name, call in case.rivals.items()}
     times = {name: [] for name in case.rivals}
+    gc.collect()
+    gc.disable()
+    start = perf_counter()
     for batch in range(batches + 1):
-        for name, call in case.rivals.items():
+        if seconds and batch > FEWEST and perf_counter() - start > seconds:
+            break
+        for name, call in [*case.rivals.items()][::-1 if batch % 2 else 1]:
             case.setup.get(name, lambda: None)()
-            repeat = range(case.number)
-            start = perf_counter()
-            for _ in repeat:
-                call()
+            took = seconds_of(call, numbers[name])
             if batch:                                  # the first one warms up
-                times[name].append((perf_counter() - start) / case.number * SCALE[case.unit])
-    return {name: {"min": min(t), "median": statistics.median(t)} for name, t in times.items()}
+                times[name].append(took / numbers[name] * SCALE[case.unit])
+    gc.enable()
+    return {name: {"min": min(t), "median": statistics.median(t), "batches": len(t)} for name, t in times.items()}
+
+
+def shown(name, times, unit):
+    """A row for the screen."""
+    columns = [f"{n} {t['min']:9.3f} / {t['median']:9.3f}" for n, t in times.items()]
+    return f"{name:{WIDTH}}{'  '.join(columns)} {unit}"
 
 
 def run(cases, batches=15, show=print):
@@ -44,16 +70,5 @@ def run(cases, batches=15, show=print):
     for case in cases:
         times = measure(case, batches)
         rows.append({"name": case.name, "unit": case.unit, "times": times})
-        columns = [f"{n} {t['min']:9.3f} / {t['median']:9.3f}" for n, t in times.items()]
-        show(f"{case.name:{WIDTH}}{'  '.join(columns)} {case.unit}")
+        show(shown(case.name, times, case.unit))
     return rows
-
-
-def compare(before, after, show=print):
-    """Two files of rows, as ratios of medians."""
-    with open(before) as a, open(after) as b:
-        old, new = ({r["name"]: r for r in json.load(f)} for f in (a, b))
-    for name in [name for name in old if name in new]:
-        for rival in [rival for rival in old[name]["times"] if rival in new[name]["times"]]:
-            x, y = (r[name]["times"][rival]["median"] for r in (old, new))
-            show(f"{name:{WIDTH}} {rival:12} {x:10.3f} -> {y:10.3f} {old[name]['unit']}  x{y / x:.2f}")
