@@ -1,0 +1,115 @@
+#include "kernels/cpu/attention/attention.h"
+
+#include "csrc/arrays.h"
+
+namespace minidl {
+namespace {
+
+// What a call of the op is about, as minidl/kernels/attention.py hands it over.
+class Arguments {
+ public:
+  Arguments(py::handle q, py::handle k, py::handle v, py::handle bias, py::handle mask, Attention& p) {
+    auto [b, h, t, d] = check_.shape<4>("query", q);
+    auto [gb, g, s, e] = check_.shape<4>("value", v);
+    check_.require(b > 0 && h > 0 && t > 0 && d > 0 && s > 0 && e > 0, "query", "no empty axes");
+    check_.require(g > 0 && h % g == 0, "key", "a number of heads that divides that of query");
+    p.batch = b, p.heads = h, p.groups = g, p.queries = t, p.keys = s, p.width = d, p.value_width = e;
+    queries_ = {b, h, t, d}, keys_ = {b, g, s, d}, values_ = {b, g, s, e}, outs_ = {b, h, t, e};
+    p.q = rows("query", q, queries_), p.k = rows("key", k, keys_), p.v = rows("value", v, values_);
+    p.bias = plane<float>("bias", bias, p);
+    p.mask = plane<bool, uint8_t>("mask", mask, p);
+  }
+
+  Heads<const float> out(const char* name, py::handle array) const { return rows(name, array, outs_); }
+  Heads<float> new_out(py::handle array) const { return writeable("out", array, outs_); }
+  Heads<float> like_query(py::handle array) const { return writeable("gq", array, queries_); }
+  Heads<float> like_key(py::handle array) const { return writeable("gk", array, keys_); }
+  Heads<float> like_value(py::handle array) const { return writeable("gv", array, values_); }
+  const Checked& check() const { return check_; }
+
+  // An array with the axes of the scores, each as long as theirs or 1.
+  template <class T, class Data = T>
+  Plane<const Data> plane(const char* name, py::handle array, const Attention& p) const {
+    if (array.is_none()) return {};
+    std::array<int64_t, 4> sizes = check_.shape<4>(name, array), strides;
+    const std::array<int64_t, 4> full = {p.batch, p.heads, p.queries, p.keys};
+    const void* data = check_.strided<T, 4>(name, array, sizes, strides);
+    for (size_t i = 0; i < 4; i++) {
+      check_.require(sizes[i] == full[i] || sizes[i] == 1, name, "the axes of the scores, or 1");
+      if (sizes[i] == 1) strides[i] = 0;
+    }
+    return {static_cast<const Data*>(data), strides[0], strides[1], strides[2], strides[3]};
+  }
+
+ private:
+  Heads<const float> rows(const char* name, py::handle array, std::array<int64_t, 4> sizes) const {
+    std::array<int64_t, 4> strides;
+    const float* data = check_.strided<float, 4>(name, array, sizes, strides);
+    check_.require(strides[3] == 1 || sizes[3] == 1, name, "elements of a row that lie together");
+    return {data, strides[0], strides[1], strides[2]};
+  }
+  Heads<float> writeable(const char* name, py::handle array, std::array<int64_t, 4> sizes) const {
+    Heads<const float> found = rows(name, array, sizes);
+    check_.require(py::cast<bool>(array.attr("flags").attr("writeable")), name, "an array that may be written");
+    return {const_cast<float*>(found.data), found.batch, found.head, found.row};
+  }
+
+  Checked check_{"attention.cpu"};
+  std::array<int64_t, 4> queries_, keys_, values_, outs_;
+};
+
+// The parameters of a call: scale, softcap, offset, before, behind; dropout as (seed, stream, threshold, kept) or None.
+void set_parameters(Attention& p, float scale, float softcap, int64_t offset, int64_t before, int64_t behind,
+                    py::handle dropout) {
+  p.scale = scale, p.softcap = softcap, p.offset = offset, p.before = before, p.behind = behind;
+  p.drops = !dropout.is_none();
+  if (!p.drops) return;
+  auto fields = py::cast<py::tuple>(dropout);
+  p.seed = py::cast<uint64_t>(fields[0]), p.stream = py::cast<uint64_t>(fields[1]);
+  p.threshold = py::cast<uint32_t>(fields[2]), p.kept = py::cast<float>(fields[3]);
+}
+
+void set_gradients(AttentionGradients& p, const Arguments& a, py::handle g, py::handle out, py::handle logsum) {
+  p.g = a.out("g", g), p.out = a.out("out", out);
+  p.logsum = a.check().input<float>("logsum", logsum, {p.batch, p.heads, p.queries});
+}
+
+}  // namespace
+
+void bind_attention(py::module_& m) {
+  m.def("forward", [](py::handle q, py::handle k, py::handle v, py::handle bias, py::handle mask, py::handle out,
+                      py::handle logsum, float scale, float softcap, int64_t offset, int64_t before, int64_t behind,
+                      py::handle dropout) {
+    AttentionForward p;
+    Arguments a(q, k, v, bias, mask, p);
+    set_parameters(p, scale, softcap, offset, before, behind, dropout);
+    p.out = a.new_out(out);
+    p.logsum = a.check().output<float>("logsum", logsum, {p.batch, p.heads, p.queries});
+    launch(attention_forward, p);
+  });
+  m.def("backward", [](py::handle q, py::handle k, py::handle v, py::handle bias, py::handle mask, py::handle g,
+                       py::handle out, py::handle logsum, py::handle gq, py::handle gk, py::handle gv, float scale,
+                       float softcap, int64_t offset, int64_t before, int64_t behind, py::handle dropout) {
+    AttentionBackward p;
+    Arguments a(q, k, v, bias, mask, p);
+    set_parameters(p, scale, softcap, offset, before, behind, dropout);
+    set_gradients(p, a, g, out, logsum);
+    p.gq = a.like_query(gq), p.gk = a.like_key(gk), p.gv = a.like_value(gv);
+    launch(attention_backward, p);
+  });
+  m.def("backward_bias", [](py::handle q, py::handle k, py::handle v, py::handle bias, py::handle mask, py::handle g,
+                            py::handle out, py::handle logsum, py::handle gbias, float scale, float softcap,
+                            int64_t offset, int64_t before, int64_t behind, py::handle dropout) {
+    AttentionBias p;
+    Arguments a(q, k, v, bias, mask, p);
+    set_parameters(p, scale, softcap, offset, before, behind, dropout);
+    set_gradients(p, a, g, out, logsum);
+    auto [sb, sh, st, ss] = a.check().shape<4>("gbias", gbias);
+    float* data = a.check().output<float>("gbias", gbias, {sb, sh, st, ss});
+    Plane<const float> to = a.plane<float>("gbias", gbias, p);
+    p.gbias = {data, to.batch, to.head, to.query, to.key};
+    launch(attention_bias, p);
+  });
+}
+
+}  // namespace minidl
