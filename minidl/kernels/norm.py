@@ -1,10 +1,24 @@
-"""Layer norm in one pass over memory, rows in cache."""
+"""Norms in one pass over memory: rows, groups and channels stay in cache while they are looked at again."""
+from functools import cache
+from math import prod
+
 import numpy as np
 
 from ..dispatch import Kernel, register
 from . import cpu
 from .arrays import dense, unless_float32
 
+
+def _flat(array):
+    return None if array is None else dense(array).reshape(-1)
+
+
+def _like(array, shape=None):
+    """A new array in the place of a gradient of `array`; None for None."""
+    return None if array is None else np.empty(shape or array.shape, "float32")
+
+
+# -- by row: layer_norm, rms_norm -------------------------------------------------------
 
 def _columns(x, params, *affine):
     """How many elements a row has; 0 where weight, bias and normalized_shape do not agree on x's last axes."""
@@ -15,30 +29,132 @@ def _columns(x, params, *affine):
     return int(np.prod(shape)) if fits else 0
 
 
-def _refuses(arrays, params):
+def _odd_rows(arrays, params):
     x, *affine = arrays
     return unless_float32(*arrays) or (None if _columns(x, params, *affine) and x.size else "no rows, or odd ones")
 
 
-def _layer_norm(xp, x, weight, bias, eps, normalized_shape):
-    n = _columns(x, {"normalized_shape": normalized_shape}, weight, bias)
-    rows = dense(x).reshape(-1, n)
-    y, mean, rstd = np.empty_like(rows), np.empty(len(rows), "float32"), np.empty(len(rows), "float32")
-    cpu.norm.layer_norm_forward(rows, _flat(weight), _flat(bias), y, mean, rstd, eps)
+def _by_rows(x, weight, bias, eps, normalized_shape, centre):
+    rows = dense(x).reshape(-1, _columns(x, {"normalized_shape": normalized_shape}, weight, bias))
+    y, rstd = np.empty_like(rows), np.empty(len(rows), "float32")
+    mean = np.empty_like(rstd) if centre else None
+    cpu.norm.row_norm_forward(rows, _flat(weight), _flat(bias), y, mean, rstd, eps)
     return y.reshape(x.shape), (mean, rstd)
 
 
-def _layer_norm_backward(xp, g, kept, x, weight, bias, eps, normalized_shape):
+def _by_rows_backward(g, kept, x, weight, bias):
     mean, rstd = kept
-    rows = dense(x).reshape(len(mean), -1)
-    gx, gweight, gbias = np.empty_like(rows), *[None if a is None else np.empty(a.size, "float32") for a in (weight, bias)]
-    cpu.norm.layer_norm_backward(dense(g).reshape(rows.shape), rows, _flat(weight), mean, rstd, gx, gweight, gbias)
-    return gx.reshape(x.shape), *[None if a is None else found.reshape(a.shape)
+    rows = dense(x).reshape(len(rstd), -1)
+    gx, gweight, gbias = np.empty_like(rows), *[_like(a, rows.shape[1]) for a in (weight, bias)]
+    cpu.norm.row_norm_backward(dense(g).reshape(rows.shape), rows, _flat(weight), mean, rstd, gx, gweight, gbias)
+    return gx.reshape(x.shape), *[a if a is None else found.reshape(a.shape)
                                   for a, found in ((weight, gweight), (bias, gbias))]
 
 
-def _flat(array):
-    return None if array is None else dense(array).reshape(-1)
+def _layer_norm(xp, x, weight, bias, eps, normalized_shape):
+    return _by_rows(x, weight, bias, eps, normalized_shape, centre=True)
 
 
-register(Kernel("layer_norm.cpu", "layer_norm", "cpu", _layer_norm, _layer_norm_backward, _refuses))
+def _layer_norm_backward(xp, g, kept, x, weight, bias, eps, normalized_shape):
+    return _by_rows_backward(g, kept, x, weight, bias)
+
+
+def _rms_norm(xp, x, weight, eps, normalized_shape):
+    return _by_rows(x, weight, None, 2.0**-23 if eps is None else eps, normalized_shape, centre=False)
+
+
+def _rms_norm_backward(xp, g, kept, x, weight, eps, normalized_shape):
+    return _by_rows_backward(g, kept, x, weight, None)[:2]
+
+
+register(Kernel("layer_norm.cpu", "layer_norm", "cpu", _layer_norm, _layer_norm_backward, _odd_rows))
+register(Kernel("rms_norm.cpu", "rms_norm", "cpu", _rms_norm, _rms_norm_backward, _odd_rows))
+
+
+# -- by group of channels: group_norm, instance_norm ---------------------------------------
+
+def _ncl(array):
+    """(N, C, *spatial) as (N, C, L)."""
+    return dense(array).reshape(*array.shape[:2], prod(array.shape[2:]))
+
+
+def _odd_channels(arrays, params):
+    x, *of_channels = arrays
+    fits = x.ndim > 1 and x.size and all(a is None or a.shape == x.shape[1:2] for a in of_channels)
+    return unless_float32(*arrays) or (None if fits else "no elements, or no channels of their number")
+
+
+def _odd_groups(arrays, params):
+    groups = params["num_groups"]
+    fits = isinstance(groups, int) and groups > 0 and not arrays[0].shape[1:2][-1] % groups
+    return _odd_channels(arrays, params) or (None if fits else "groups that do not divide the channels")
+
+
+def _group_norm(xp, x, weight, bias, num_groups, eps):
+    ncl = _ncl(x)
+    y, mean, rstd = np.empty_like(ncl), *[np.empty(len(x) * num_groups, "float32") for _ in range(2)]
+    cpu.norm.group_norm_forward(ncl, dense(weight), dense(bias), y, mean, rstd, num_groups, eps)
+    return y.reshape(x.shape), (mean, rstd)
+
+
+def _group_norm_backward(xp, g, kept, x, weight, bias, num_groups, eps):
+    gx, gweight, gbias = np.empty(x.shape, "float32"), _like(weight), _like(bias)
+    cpu.norm.group_norm_backward(_ncl(g), _ncl(x), dense(weight), *kept, _ncl(gx), gweight, gbias, num_groups)
+    return gx, gweight, gbias
+
+
+def _instance_norm(xp, x, weight, bias, eps):
+    return _group_norm(xp, x, weight, bias, x.shape[1], eps)
+
+
+def _instance_norm_backward(xp, g, kept, x, weight, bias, eps):
+    return _group_norm_backward(xp, g, kept, x, weight, bias, x.shape[1], eps)
+
+
+register(Kernel("group_norm.cpu", "group_norm", "cpu", _group_norm, _group_norm_backward, _odd_groups))
+register(Kernel("instance_norm.cpu", "instance_norm", "cpu", _instance_norm, _instance_norm_backward, _odd_channels))
+
+
+# -- by channel of the batch: batch_norm, batch_norm_inference ---------------------------------
+
+def _batch_norm(xp, x, weight, bias, eps):
+    y, (mean, variance, rstd) = np.empty(x.shape, "float32"), np.empty((3, x.shape[1]), "float32")
+    cpu.norm.batch_norm_forward(_ncl(x), dense(weight), dense(bias), _ncl(y), mean, variance, rstd, eps)
+    return (y, mean, variance), (mean, rstd)
+
+
+def _batch_norm_backward(xp, gs, kept, x, weight, bias, eps):
+    g, gmean, gvariance = gs
+    gx, (gweight, gbias) = np.empty(x.shape, "float32"), np.empty((2, x.shape[1]), "float32")
+    cpu.norm.batch_norm_backward(_ncl(g), dense(gmean), dense(gvariance), _ncl(x), dense(weight), *kept, _ncl(gx),
+                                 gweight, gbias)
+    return gx, gweight, gbias
+
+
+def _scaled(x, mean, scale, bias):
+    y = np.empty(x.shape, "float32")
+    cpu.norm.channel_affine(_ncl(x), dense(mean), dense(scale), dense(bias), _ncl(y))
+    return y
+
+
+def _batch_norm_inference(xp, x, mean, variance, weight, bias, eps):
+    rstd = 1 / np.sqrt(variance + np.float32(eps))
+    return _scaled(x, mean, rstd if weight is None else rstd * weight, bias), rstd
+
+
+def _batch_norm_inference_backward(xp, g, rstd, x, mean, variance, weight, bias, eps):
+    scale = rstd if weight is None else rstd * weight
+
+    @cache
+    def sums():
+        total, product = np.empty((2, x.shape[1]), "float32")
+        cpu.norm.channel_sums(_ncl(g), _ncl(x), dense(mean), rstd, total, product)
+        return total, product
+
+    return ((lambda: _scaled(g, None, scale, None)), (lambda: -scale * sums()[0]),
+            (lambda: -0.5 * scale * rstd * sums()[1]), (lambda: sums()[1]), (lambda: sums()[0]))
+
+
+register(Kernel("batch_norm.cpu", "batch_norm", "cpu", _batch_norm, _batch_norm_backward, _odd_channels))
+register(Kernel("batch_norm_inference.cpu", "batch_norm_inference", "cpu", _batch_norm_inference,
+                _batch_norm_inference_backward, _odd_channels))
