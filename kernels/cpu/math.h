@@ -1,10 +1,10 @@
 // Vectorised exp, log, tanh and friends in float32, with their largest error in units in the last place (ulp).
 //
-// The bounds hold for every float, with and without FMA (tests/kernels/test_math.py samples them, tools/sweep_math.py
-// tries all 2^32): NaN gives NaN, infinities and signed zeros come out as in C, results below the normal numbers are
-// rounded, not flushed. The reductions are those of Cody and Waite 1980, "Software Manual for the Elementary
-// Functions"; the polynomials are minimax fits of our own. Where rounding matters, products are exact, so that it makes
-// no difference whether the compiler contracts them with the sum they are part of.
+// The bounds hold for every float, with and without FMA (tests/kernels/test_math.py): NaN gives NaN, infinities and
+// signed zeros come out as in C, results below the normal numbers are rounded, not flushed. The reductions are those of
+// Cody and Waite 1980, "Software Manual for the Elementary Functions"; the polynomials are minimax fits of our own.
+// Where rounding matters, products are exact, so that it makes no difference whether the compiler contracts them with
+// the sum they are part of.
 #pragma once
 #include "kernels/cpu/simd.h"
 

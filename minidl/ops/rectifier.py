@@ -163,7 +163,7 @@ def _(xp, x):
 
 @hardswish.backward
 def _(xp, g, kept, x):
-    gx = x * ((x > -3.0) & (x < 3.0))
+    gx = xp.clip(x, -3.0, 3.0) * ((x > -3.0) & (x < 3.0))
     gx *= 1 / 6
     gx += hardsigmoid.op.fn(xp, x)
     gx *= g
