@@ -1,0 +1,67 @@
+// Long short-term memory: gates i, f, g, o; what is kept is the bent gates and all states.
+#include "kernels/cpu/recurrent/steps.h"
+
+namespace minidl::MINIDL_ISA {
+namespace {
+
+struct LstmForward {
+  static constexpr int GATES = 4, ADDED = 4;
+  const RecurrentForward& p;
+
+  Product product(int gate, int64_t t) const {
+    return {p.gates + t * p.rows * 4 * p.hidden + gate * p.hidden, 4 * p.hidden, true};
+  }
+  MINIDL_INLINE vf operator()(const Place& at) const {
+    const int64_t H = p.hidden, n = at.lanes, state = at.row * H + at.column;
+    float* gate = p.gates + (at.t * p.rows + at.row) * 4 * H + at.column;
+    vf i = bent_sigmoid(load_n(gate, n)), f = bent_sigmoid(load_n(gate + H, n)), g = vtanh(load_n(gate + 2 * H, n)),
+       o = bent_sigmoid(load_n(gate + 3 * H, n));
+    vf c = f * load_n(p.c + at.before * p.rows * H + state, n) + i * g;
+    store_n(gate, i, n);
+    store_n(gate + H, f, n);
+    store_n(gate + 2 * H, g, n);
+    store_n(gate + 3 * H, o, n);
+    store_n(p.c + at.after * p.rows * H + state, c, n);
+    return o * vtanh(c);
+  }
+  MINIDL_INLINE void stay(const Place& at) const {
+    float* c = p.c + at.row * p.hidden + at.column;
+    store_n(c + at.after * p.rows * p.hidden, load_n(c + at.before * p.rows * p.hidden, at.lanes), at.lanes);
+  }
+};
+
+struct LstmBackward {
+  static constexpr int GATES = 4;
+  const RecurrentBackward& p;
+
+  Product gradient(int gate, int64_t t) const {
+    return {p.ga + t * p.rows * 4 * p.hidden + gate * p.hidden, 4 * p.hidden, false};
+  }
+  MINIDL_INLINE vf operator()(const Place& at, vf gh) const {
+    const int64_t H = p.hidden, n = at.lanes, state = at.row * H + at.column;
+    const int64_t gates = (at.t * p.rows + at.row) * 4 * H + at.column;
+    const float* gate = p.gates + gates;
+    vf i = load_n(gate, n), f = load_n(gate + H, n), g = load_n(gate + 2 * H, n), o = load_n(gate + 3 * H, n);
+    vf before = load_n(p.c + at.before * p.rows * H + state, n);
+    vf bent = vtanh(load_n(p.c + at.after * p.rows * H + state, n));
+    vf gc = load_n(p.gc + state, n) + gh * o * (1.f - bent * bent);
+    float* ga = p.ga + gates;
+    store_n(ga, gc * g * (i - i * i), n);
+    store_n(ga + H, gc * before * (f - f * f), n);
+    store_n(ga + 2 * H, gc * i * (1.f - g * g), n);
+    store_n(ga + 3 * H, gh * bent * (o - o * o), n);
+    store_n(p.gc + state, gc * f, n);
+    return vf{};
+  }
+  MINIDL_INLINE void still(const Place& at) const {
+    float* ga = p.ga + (at.t * p.rows + at.row) * 4 * p.hidden + at.column;
+    for (int gate = 0; gate < 4; gate++) store_n(ga + gate * p.hidden, vf{}, at.lanes);
+  }
+};
+
+}  // namespace
+
+void lstm_forward(const RecurrentForward& p) { forward(p, LstmForward{p}); }
+void lstm_backward(const RecurrentBackward& p) { backward(p, LstmBackward{p}); }
+
+}  // namespace minidl::MINIDL_ISA
