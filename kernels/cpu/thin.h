@@ -44,10 +44,13 @@ MINIDL_INLINE void add_rows(const T* x, int64_t ldx, const T* b, int64_t ldb, in
   if (n < N) step(n, N - n);
 }
 
+template <int M>
+constexpr int ROWS = M > 2 ? 4 : 8;  // that are read together: 16 broadcasts at most
+
 // The sums over a block of K for a block of columns.
 template <class T, int M>
 void thin_by_rows(int64_t N, int64_t K, const T* x, int64_t ldx, const T* b, int64_t ldb, T* y, int64_t ldy) {
-  constexpr int R = M > 2 ? 4 : 8;  // 16 broadcasts at most
+  constexpr int R = ROWS<M>;
   int64_t k = 0;
   for (; k + R <= K; k += R) add_rows<T, M, R>(x + k, ldx, b + k * ldb, ldb, N, y, ldy, k == 0);
   for (; k < K; k++) add_rows<T, M, 1>(x + k, ldx, b + k * ldb, ldb, N, y, ldy, k == 0);
@@ -85,7 +88,7 @@ MINIDL_INLINE void dots(int64_t K, const T* x, int64_t ldx, const T* b, int64_t 
 template <class T, int M>
 void thin_by_dots(int64_t first, int64_t end, int64_t K, const T* x, int64_t ldx, const T* b, int64_t ldb, T* C,
                   int64_t crs, int64_t ccs, bool accumulate) {
-  constexpr int J = M == 1 ? 1 : 4, U = M == 1 ? 8 : 1;  // one long run for one row; else each load serves 4 products
+  constexpr int J = M == 1 ? 1 : 4, U = M == 1 ? 4 : 1;  // one long run for one row; else each load serves 4 products
   auto columns = [&](int64_t n, auto& out) {
     for (int m = 0; m < M; m++)
       for (int j = 0; j < static_cast<int>(sizeof(out[0]) / sizeof(T)); j++) {
@@ -112,18 +115,23 @@ void thin_rows(int64_t N, int64_t K, const T* x, int64_t ldx, const Strided<T>& 
                bool accumulate) {
   const int64_t wide = ceil_div(N, 4096);  // (a block's sums stay in L1)
   const int64_t deep = max<int64_t>(1, min<int64_t>(min<int64_t>(K / 64, 16), N * K / wide / (1 << 16)));
+  const int64_t groups = ceil_div(K, ROWS<M>);
   auto block = [&](int64_t i, T* y, int64_t ldy) {
     int64_t n0 = N * (i % wide) / wide, n1 = N * (i % wide + 1) / wide;
-    int64_t k0 = K * (i / wide) / deep, k1 = K * (i / wide + 1) / deep;
+    int64_t k0 = groups * (i / wide) / deep * ROWS<M>, k1 = min(K, groups * (i / wide + 1) / deep * ROWS<M>);
     thin_by_rows<T, M>(n1 - n0, k1 - k0, x + k0, ldx, B.at(k0, n0), B.rs, y + n0, ldy);
   };
   if (deep == 1 && ccs == 1 && !accumulate) return parallel_for(wide, [&](int64_t i) { block(i, C, crs); });
-  Scratch<T> parts(deep * M * N);
-  parallel_for(wide * deep, [&](int64_t i) { block(i, parts + i / wide * M * N, N); });
+  // Sums half a page apart from B's rows: a load waits for an earlier store to the same place in another page.
+  constexpr int64_t PAGE = 4096 / sizeof(T);
+  const int64_t pitch = round_up(M * N, PAGE);
+  Scratch<T> room(deep * pitch + PAGE);
+  T* parts = room + (B.data - room.get() + PAGE / 2 & (PAGE - 1));
+  parallel_for(wide * deep, [&](int64_t i) { block(i, parts + i / wide * pitch, N); });
   for (int64_t m = 0; m < M; m++)
     for (int64_t n = 0; n < N; n += LANES<T>) {
       vec<T> total{};
-      for (int64_t d = 0; d < deep; d++) total += load_n(parts + (d * M + m) * N + n, N - n);
+      for (int64_t d = 0; d < deep; d++) total += load_n(parts + d * pitch + m * N + n, N - n);
       T* c = C + m * crs + n * ccs;
       if (ccs == 1) {
         store_n(c, accumulate ? load_n(c, N - n) + total : total, N - n);
@@ -144,7 +152,7 @@ void thin_of(int64_t N, int64_t K, const Strided<T>& A, const Strided<T>& B, T* 
     for (int64_t m = 0; m < M; m++)
       for (int64_t k = 0; k < K; k++) copied[m * K + k] = *A.at(m, k);
   if (B.cs == 1 && (B.rs != 1 || N > LANES<T>)) return thin_rows<T, M>(N, K, x, ldx, B, C, crs, ccs, accumulate);
-  parallel_chunks(N, max<int64_t>(1, (1 << 16) / K), [&](int64_t first, int64_t end) {
+  parallel_chunks(N, max<int64_t>(1, (1 << 17) / K), [&](int64_t first, int64_t end) {
     thin_by_dots<T, M>(first, end, K, x, ldx, B.data, B.cs, C, crs, ccs, accumulate);
   });
 }
