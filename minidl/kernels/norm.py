@@ -31,7 +31,8 @@ def _columns(x, params, *affine):
 
 def _odd_rows(arrays, params):
     x, *affine = arrays
-    return unless_float32(*arrays) or (None if _columns(x, params, *affine) and x.size else "no rows, or odd ones")
+    fits = _columns(x, params, *affine) > 1 and x.size
+    return unless_float32(*arrays) or (None if fits else "no rows, odd ones, or rows of one element")
 
 
 def _by_rows(x, weight, bias, eps, normalized_shape, centre):
@@ -86,8 +87,13 @@ def _odd_channels(arrays, params):
 
 def _odd_groups(arrays, params):
     groups = params["num_groups"]
-    fits = isinstance(groups, int) and groups > 0 and not arrays[0].shape[1:2][-1] % groups
-    return _odd_channels(arrays, params) or (None if fits else "groups that do not divide the channels")
+    fits = isinstance(groups, int) and groups > 0 and not arrays[0].shape[1] % groups
+    fits = fits and arrays[0].size > len(arrays[0]) * groups
+    return _odd_channels(arrays, params) or (None if fits else "groups of one element, or that divide no channels")
+
+
+def _odd_instances(arrays, params):
+    return _odd_channels(arrays, params) or _odd_groups(arrays, {"num_groups": arrays[0].shape[1]})
 
 
 def _group_norm(xp, x, weight, bias, num_groups, eps):
@@ -112,7 +118,7 @@ def _instance_norm_backward(xp, g, kept, x, weight, bias, eps):
 
 
 register(Kernel("group_norm.cpu", "group_norm", "cpu", _group_norm, _group_norm_backward, _odd_groups))
-register(Kernel("instance_norm.cpu", "instance_norm", "cpu", _instance_norm, _instance_norm_backward, _odd_channels))
+register(Kernel("instance_norm.cpu", "instance_norm", "cpu", _instance_norm, _instance_norm_backward, _odd_instances))
 
 
 # -- by channel of the batch: batch_norm, batch_norm_inference ---------------------------------

@@ -38,24 +38,36 @@ ChannelMap normalising(const BatchNormForward& p, int64_t c, double mean, double
 }
 
 void forward_of_short(const BatchNormForward& p, const Layout& at) {
-  for_blocks(at, [&](int64_t c, int64_t channels) {
-    const int64_t n = at.length, columns = channels * n;
-    const double count = static_cast<double>(at.batch * n);
-    const float* x = p.x + c * n;
-    double means[COLUMNS], squares[COLUMNS];
-    alignas(64) float centre[COLUMNS] = {};
-    sum_columns(at, columns, means, [&](int64_t row, int64_t i, int64_t lanes) { return load_n(x + row + i, lanes); });
-    join_columns(means, channels, n);
-    for (int64_t i = 0; i < columns; i++) centre[i] = static_cast<float>(means[i / n] / count);
-    sum_columns(at, columns, squares, [&](int64_t row, int64_t i, int64_t lanes) {
-      vf centred = load_n(x + row + i, lanes) - load(centre + i);  // (lanes beyond are not looked at)
+  const int64_t n = at.row(), rows = rows_of_block(at);
+  const float count = static_cast<float>(at.count());
+  Scratch<float> means(blocks_of(at) * n), squares(blocks_of(at) * n), centre(n);
+  Scratch<double> sums(at.channels);
+  ColumnMaps maps(at);
+  for_blocks(at, [&](int64_t block, int64_t first, int64_t end) {
+    float* mean = means + block * n;
+    sum_rows(mean, at, first, end, 1 / static_cast<float>(end - first),
+             [&](int64_t row, int64_t i, int64_t lanes) { return load_n(p.x + row + i, lanes); });
+    sum_rows(squares + block * n, at, first, end, 1, [&](int64_t row, int64_t i, int64_t lanes) {
+      vf centred = load_n(p.x + row + i, lanes) - load_n(mean + i, lanes);
       return centred * centred;
     });
-    join_columns(squares, channels, n);
-    ChannelMap maps[COLUMNS];
-    for (int64_t k = 0; k < channels; k++) maps[k] = normalising(p, c + k, means[k] / count, squares[k] / count);
-    map_block<false>(p.y, p.x, nullptr, at, c, channels, maps);
   });
+  auto rows_in = [&](int64_t block) { return static_cast<float>(min(rows, at.batch - block * rows)); };
+  parallel_chunks(at.channels, GRAIN / blocks_of(at) / at.length, [&](int64_t first, int64_t end) {
+    join_blocks(sums, at, first, end, [&](int64_t block, int64_t i, int64_t lanes) {
+      return load_n(means + block * n + i, lanes) * (rows_in(block) / count);
+    });
+    for (int64_t c = first; c < end; c++) {
+      p.mean[c] = static_cast<float>(sums[c]);
+      for (int64_t i = c * at.length; i < (c + 1) * at.length; i++) centre[i] = p.mean[c];
+    }
+    join_blocks(sums, at, first, end, [&](int64_t block, int64_t i, int64_t lanes) {
+      vf step = load_n(means + block * n + i, lanes) - load_n(centre + i, lanes);
+      return load_n(squares + block * n + i, lanes) + step * step * rows_in(block);
+    });
+    for (int64_t c = first; c < end; c++) maps.set(c, normalising(p, c, p.mean[c], sums[c] / count));
+  });
+  maps.apply<false>(p.y, p.x, nullptr);
 }
 
 // -- backward -------------------------------------------------------------------------------------------------------
@@ -69,18 +81,45 @@ ChannelMap gradient(const BatchNormBackward& p, int64_t c, double count, const S
   return {p.mean[c], static_cast<float>(by_variance), static_cast<float>(scale), static_cast<float>(by_mean)};
 }
 
-void sums_of_block(const float* g, const float* x, const float* mean, const Layout& at, int64_t c, int64_t channels,
-                   double* of_g, double* of_product) {
-  const int64_t n = at.length, columns = channels * n;
-  alignas(64) float centre[COLUMNS] = {};
-  for (int64_t i = 0; i < columns; i++) centre[i] = mean[c + i / n];
-  g += c * n, x += c * n;
-  sum_columns(at, columns, of_g, [&](int64_t row, int64_t i, int64_t lanes) { return load_n(g + row + i, lanes); });
-  sum_columns(at, columns, of_product, [&](int64_t row, int64_t i, int64_t lanes) {
-    return load_n(g + row + i, lanes) * (load_n(x + row + i, lanes) - load(centre + i));
+// done(channel, its sums) for all of them.
+template <class F>
+void sums_of_short(const float* g, const float* x, const float* mean, const Layout& at, const F& done) {
+  const int64_t n = at.row(), blocks = blocks_of(at);
+  Scratch<float> of_g(blocks * n), of_product(blocks * n), centre(n);
+  Scratch<double> gs(at.channels), products(at.channels);
+  for (int64_t i = 0; i < n; i++) centre[i] = mean[i / at.length];
+  for_blocks(at, [&](int64_t block, int64_t first, int64_t end) {
+    sum_rows(of_g + block * n, at, first, end, 1,
+             [&](int64_t row, int64_t i, int64_t lanes) { return load_n(g + row + i, lanes); });
+    sum_rows(of_product + block * n, at, first, end, 1, [&](int64_t row, int64_t i, int64_t lanes) {
+      return load_n(g + row + i, lanes) * (load_n(x + row + i, lanes) - load_n(centre + i, lanes));
+    });
   });
-  join_columns(of_g, channels, n);
-  join_columns(of_product, channels, n);
+  parallel_chunks(at.channels, GRAIN / blocks / at.length, [&](int64_t first, int64_t end) {
+    auto of = [&](float* sums) {
+      return [=](int64_t block, int64_t i, int64_t lanes) { return load_n(sums + block * n + i, lanes); };
+    };
+    join_blocks(gs, at, first, end, of(of_g));
+    join_blocks(products, at, first, end, of(of_product));
+    for (int64_t c = first; c < end; c++) done(c, Sums{gs[c], products[c]});
+  });
+}
+
+// The same for long channels: parts of them, then all parts in order.
+template <class F>
+void sums_of_long(const float* g, const float* x, const float* mean, const Layout& at, const F& done) {
+  const int64_t parts = parts_of(at);
+  Scratch<Sums> found(at.channels * parts);
+  for_parts(at, [&](int64_t part, int64_t c, int64_t first, int64_t end) {
+    const int64_t from = (first * at.channels + c) * at.length;
+    found[part] = sums_of(g + from, x + from, end - first, at.row(), at.length, mean[c]);
+    if (parts == 1) done(c, found[c]);
+  });
+  for (int64_t c = 0; parts > 1 && c < at.channels; c++) {
+    Sums all;
+    for (int64_t i = c * parts; i < (c + 1) * parts; i++) all.g += found[i].g, all.product += found[i].product;
+    done(c, all);
+  }
 }
 
 }  // namespace
@@ -88,71 +127,55 @@ void sums_of_block(const float* g, const float* x, const float* mean, const Layo
 void batch_norm_forward(const BatchNormForward& p) {
   const Layout at{p.batch, p.channels, p.length};
   if (at.is_short()) return forward_of_short(p, at);
-  auto found_in = [&](int64_t c, int64_t first, int64_t end) {
-    return moments(p.x + (first * at.channels + c) * at.length, end - first, at.row(), at.length);
-  };
   const int64_t parts = parts_of(at);
-  if (parts == 1)
-    return for_parts(at, [&](int64_t, int64_t c, int64_t first, int64_t end) {
-      const Moments found = found_in(c, first, end);
-      map_channel<false>(p.y, p.x, nullptr, at, c, first, end, normalising(p, c, found.mean, found.variance()));
-    });
   Scratch<Moments> found(at.channels * parts);
   Scratch<ChannelMap> maps(at.channels);
-  for_parts(at, [&](int64_t task, int64_t c, int64_t first, int64_t end) { found[task] = found_in(c, first, end); });
+  auto map = [&](int64_t, int64_t c, int64_t first, int64_t end) {
+    map_channel<false>(p.y, p.x, nullptr, at, c, first, end, maps[c]);
+  };
+  for_parts(at, [&](int64_t part, int64_t c, int64_t first, int64_t end) {
+    found[part] = moments(p.x + (first * at.channels + c) * at.length, end - first, at.row(), at.length);
+    if (parts > 1) return;
+    maps[c] = normalising(p, c, found[c].mean, found[c].variance());
+    map(part, c, first, end);
+  });
+  if (parts == 1) return;
   for (int64_t c = 0; c < at.channels; c++) {
     Moments all;
     for (int64_t part = 0; part < parts; part++) all.add(found[c * parts + part]);
     maps[c] = normalising(p, c, all.mean, all.variance());
   }
-  for_parts(at, [&](int64_t, int64_t c, int64_t first, int64_t end) {
-    map_channel<false>(p.y, p.x, nullptr, at, c, first, end, maps[c]);
-  });
+  for_parts(at, map);
 }
 
 void batch_norm_backward(const BatchNormBackward& p) {
   const Layout at{p.batch, p.channels, p.length};
-  const double count = static_cast<double>(at.batch * at.length);
-  if (at.is_short())
-    return for_blocks(at, [&](int64_t c, int64_t channels) {
-      double of_g[COLUMNS], of_product[COLUMNS];
-      sums_of_block(p.g, p.x, p.mean, at, c, channels, of_g, of_product);
-      ChannelMap maps[COLUMNS];
-      for (int64_t k = 0; k < channels; k++) maps[k] = gradient(p, c + k, count, {of_g[k], of_product[k]});
-      map_block<true>(p.gx, p.x, p.g, at, c, channels, maps);
-    });
-  auto found_in = [&](int64_t c, int64_t first, int64_t end) {
-    const int64_t from = (first * at.channels + c) * at.length;
-    return sums_of(p.g + from, p.x + from, end - first, at.row(), at.length, p.mean[c]);
-  };
-  const int64_t parts = parts_of(at);
-  if (parts == 1)
-    return for_parts(at, [&](int64_t, int64_t c, int64_t first, int64_t end) {
-      map_channel<true>(p.gx, p.x, p.g, at, c, first, end, gradient(p, c, count, found_in(c, first, end)));
-    });
-  Scratch<Sums> found(at.channels * parts);
-  Scratch<ChannelMap> maps(at.channels);
-  for_parts(at, [&](int64_t task, int64_t c, int64_t first, int64_t end) { found[task] = found_in(c, first, end); });
-  for (int64_t c = 0; c < at.channels; c++) {
-    Sums all;
-    for (int64_t part = 0; part < parts; part++)
-      all.g += found[c * parts + part].g, all.product += found[c * parts + part].product;
-    maps[c] = gradient(p, c, count, all);
+  const double count = static_cast<double>(at.count());
+  if (at.is_short()) {
+    ColumnMaps maps(at);
+    sums_of_short(p.g, p.x, p.mean, at, [&](int64_t c, const Sums& sums) { maps.set(c, gradient(p, c, count, sums)); });
+    return maps.apply<true>(p.gx, p.x, p.g);
   }
-  for_parts(at, [&](int64_t, int64_t c, int64_t first, int64_t end) {
+  const int64_t parts = parts_of(at);
+  Scratch<ChannelMap> maps(at.channels);
+  auto map = [&](int64_t, int64_t c, int64_t first, int64_t end) {
     map_channel<true>(p.gx, p.x, p.g, at, c, first, end, maps[c]);
+  };
+  sums_of_long(p.g, p.x, p.mean, at, [&](int64_t c, const Sums& sums) {
+    maps[c] = gradient(p, c, count, sums);
+    if (parts == 1) map(c, c, 0, at.batch);
   });
+  if (parts > 1) for_parts(at, map);
 }
 
 void channel_affine(const ChannelAffine& p) {
   const Layout at{p.batch, p.channels, p.length};
   auto map = [&](int64_t c) { return ChannelMap{p.mean ? p.mean[c] : 0, p.scale[c], 0, p.bias ? p.bias[c] : 0}; };
-  if (at.is_short())
-    return for_blocks(at, [&](int64_t c, int64_t channels) {
-      ChannelMap maps[COLUMNS];
-      for (int64_t k = 0; k < channels; k++) maps[k] = map(c + k);
-      map_block<false>(p.y, p.x, nullptr, at, c, channels, maps);
-    });
+  if (at.is_short()) {
+    ColumnMaps maps(at);
+    for (int64_t c = 0; c < at.channels; c++) maps.set(c, map(c));
+    return maps.apply<false>(p.y, p.x, nullptr);
+  }
   parallel_chunks(at.batch * at.channels, GRAIN / at.length, [&](int64_t first, int64_t end) {
     for (int64_t slice = first; slice < end; slice++) {
       const int64_t b = slice / at.channels, c = slice % at.channels;
@@ -168,24 +191,7 @@ void channel_sums(const ChannelSums& p) {
     p.total[c] = static_cast<float>(sums.g);
     p.product[c] = static_cast<float>(sums.product * p.rstd[c]);
   };
-  if (at.is_short())
-    return for_blocks(at, [&](int64_t c, int64_t channels) {
-      double of_g[COLUMNS], of_product[COLUMNS];
-      sums_of_block(p.g, p.x, p.mean, at, c, channels, of_g, of_product);
-      for (int64_t k = 0; k < channels; k++) keep(c + k, {of_g[k], of_product[k]});
-    });
-  const int64_t parts = parts_of(at);
-  Scratch<Sums> found(at.channels * parts);
-  for_parts(at, [&](int64_t task, int64_t c, int64_t first, int64_t end) {
-    const int64_t from = (first * at.channels + c) * at.length;
-    found[task] = sums_of(p.g + from, p.x + from, end - first, at.row(), at.length, p.mean[c]);
-  });
-  for (int64_t c = 0; c < at.channels; c++) {
-    Sums all;
-    for (int64_t part = 0; part < parts; part++)
-      all.g += found[c * parts + part].g, all.product += found[c * parts + part].product;
-    keep(c, all);
-  }
+  at.is_short() ? sums_of_short(p.g, p.x, p.mean, at, keep) : sums_of_long(p.g, p.x, p.mean, at, keep);
 }
 
 }  // namespace minidl::MINIDL_ISA
