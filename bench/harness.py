@@ -38,20 +38,24 @@ def seconds_of(call, number=1):
 def measure(case, batches=15, seconds=None):
     """{rival: {"min": ..., "median": ..., "batches": ...}} per call, in the case's unit.
 
-    With `seconds`, batches end once the row has taken as long, and are at least FEWEST, at most MOST.
+    With `seconds`, batches end once they have taken as long, and are at least FEWEST, at most MOST.  A call that is
+    not timed goes before each batch of several: after `setup`, caches and threads are not what they are in a loop.
     """
     batches = MOST if seconds else batches
     numbers = {name: case.number or max(1, round(BATCH / seconds_of(call))) for name, call in case.rivals.items()}
     times = {name: [] for name in case.rivals}
     gc.collect()
     gc.disable()
-    start = perf_counter()
+    spent = 0.0
     for batch in range(batches + 1):
-        if seconds and batch > FEWEST and perf_counter() - start > seconds:
+        if seconds and batch > FEWEST and spent > seconds:
             break
         for name, call in [*case.rivals.items()][::-1 if batch % 2 else 1]:
             case.setup.get(name, lambda: None)()
+            if numbers[name] > 1:
+                call()
             took = seconds_of(call, numbers[name])
+            spent += took
             if batch:                                  # the first one warms up
                 times[name].append(took / numbers[name] * SCALE[case.unit])
     gc.enable()

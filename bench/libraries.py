@@ -14,7 +14,6 @@ class MiniDL:
     """Ours."""
 
     name, label = "minidl", "minidl"
-    rest = 0.001                   # seconds for which its threads spin after a call, and would disturb the next library
 
     def __init__(self):
         self.ml = import_module("minidl")
@@ -46,7 +45,6 @@ class Torch:
     """PyTorch, eager."""
 
     name, label = "torch", "PyTorch"
-    rest = 0.015                   # (libgomp's)
 
     def __init__(self):
         self.torch = torch = import_module("torch")
@@ -71,7 +69,6 @@ class NumPy:
     """NumPy over its BLAS: products of matrices alone."""
 
     name, label = "numpy", "NumPy"
-    rest = 0.12                    # (OpenBLAS's)
     version = np.__version__
 
     class _Linear:

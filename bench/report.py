@@ -83,7 +83,8 @@ def line(row):
         return f"{name:60} peak MiB  " + "  ".join(f"{n} {p['all']:.0f}" for n, p in row["peak"].items())
     times = "  ".join(f"{n} {_times(t)}" for n, t in row["times"].items())
     share = f"  {row['share']:.0%}" if "share" in row else ""
-    return f"{name:60} {row['threads']}t  {times} ms{share}  {ratio(row) or math.nan:.2f}x"
+    times_as_fast = f"  {ratio(row):.2f}x" if ratio(row) else ""
+    return f"{name:60} {row['threads']}t  {times} ms{share}{times_as_fast}"
 
 
 def table(group, document):
