@@ -5,6 +5,7 @@
     (x * x).sum().backward()
     x.grad
 """
+import inspect
 from importlib import import_module
 
 from . import errors, nn, ops
@@ -74,8 +75,9 @@ def explain(op, *args, **params):
         raise errors.ArgumentError(errors.message("explain", "op", "the name of an op", repr(op)))
     found = REGISTRY[op]
     n = len(found.inputs)
-    arrays = tuple([getattr(as_tensor(a), "data", None) for a in args[:n]])
-    if not arrays or arrays[0] is None:
+    given = [*args[:n], *[found.defaults[name] for name in found.inputs[len(args):]]]
+    arrays = tuple([getattr(as_tensor(a), "data", None) for a in given if a is not inspect.Parameter.empty])
+    if len(arrays) < n or arrays[0] is None:
         raise errors.ArgumentError(errors.message("explain", "args", f"arguments as of {op}", args))
     named = {**found.params, **dict(zip(found.params, args[n:])), **params}
     return dispatch.reasons(op, backend.device(arrays[0]), arrays, named)

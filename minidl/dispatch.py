@@ -71,7 +71,10 @@ def choose(op, device, arrays, params):
 
 def reasons(op, device, arrays, params):
     """Why each kernel would or would not run, one line each."""
-    rows = [f"{k.name}: {k.refuses(arrays, params) or 'runs'}" for k in _candidates(op, device)]
+    fewest = least(op)
+    few = getattr(arrays[0], "size", fewest) < fewest
+    rows = [f"{k.name}: not asked below {fewest} elements" if few else
+            f"{k.name}: {k.refuses(arrays, params) or 'runs'}" for k in _candidates(op, device)]
     return "\n".join([*rows, f"{op}: the reference runs on {device} where no kernel does"])
 
 

@@ -250,7 +250,7 @@ PLANTED = [
         contract("add")),
     Bug("half types computed in 16 bits",
         code(backend.settle, "if dtype in HALVES and", "if False and"),
-        generated("floats", "relu")),
+        generated("floats", "var")),
     # the tape and the walk
     Bug("broadcasting that is not undone",
         code(autograd._sum_to,
