@@ -7,6 +7,22 @@ def dense(array):
     return None if array is None else np.ascontiguousarray(array) if array.ndim else array
 
 
+def packed(array):
+    """The array if its elements lie in memory without gaps, in whatever order of axes; else a copy."""
+    if array.flags.forc or array.transpose(np.argsort(array.strides)[::-1]).flags.c_contiguous:
+        return array
+    return array.copy()
+
+
+def packed_like(array, other):
+    """The array with its elements in memory where the packed `other` has them: itself, or a copy."""
+    if array.strides == other.strides or array.flags.c_contiguous and other.flags.c_contiguous:
+        return array
+    copy = np.empty_like(other)
+    copy[...] = array
+    return copy
+
+
 def unless_float32(*arrays):
     """Why arrays are not for float32 kernels, or None."""
     for array in arrays:

@@ -3,23 +3,7 @@ import numpy as np
 
 from ..dispatch import Kernel, register
 from . import cpu
-from .arrays import unless_float32
-
-
-def packed(array):
-    """The array if its elements lie in memory without gaps, in whatever order of axes; else a copy."""
-    if array.flags.forc or array.transpose(np.argsort(array.strides)[::-1]).flags.c_contiguous:
-        return array
-    return array.copy()
-
-
-def packed_like(array, other):
-    """The array with its elements in memory where the packed `other` has them: itself, or a copy."""
-    if array.strides == other.strides or array.flags.c_contiguous and other.flags.c_contiguous:
-        return array
-    copy = np.empty_like(other)
-    copy[...] = array
-    return copy
+from .arrays import packed, packed_like, unless_float32
 
 
 # -- functions of one number --------------------------------------------------

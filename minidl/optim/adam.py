@@ -1,7 +1,7 @@
 """Adam and its descendants: first and second moments of the gradient."""
 import math
 
-from .optimizer import Optimizer, blend, recall
+from .optimizer import Optimizer, blend, recall, served_by
 
 
 class _Adam(Optimizer):
@@ -29,6 +29,7 @@ class Adam(_Adam):
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, amsgrad=False):
         super().__init__(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad)
 
+    @served_by("optim.adam")
     def update(self, xp, p, g, state, group):
         (beta1, beta2), t = group["betas"], state["step"]
         mean, square = self.moments(xp, p, g, state, group)

@@ -2,7 +2,8 @@
 
 A rule is one function, `update(xp, p, g, state, group)`: it changes the array `p`
 in place by the gradient `g`, and keeps what it remembers in `state`.  Half types
-are updated in float32 and rounded once, when they are stored.
+are updated in float32 and rounded once, when they are stored.  A rule marked
+`@served_by("optim.name")` may have a kernel that updates many parameters at once.
 """
 import inspect
 import math
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Iterable
 from numbers import Real
 
-from .. import backend
+from .. import backend, dispatch
 from ..dtypes import HALVES
 from ..errors import ArgumentError, CheckpointError, ShapeError, fields, message
 from ..tensor import Tensor
@@ -88,13 +89,25 @@ class Optimizer:
     def step(self):
         """One update of every parameter that has a gradient. Gradients are read, never written."""
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._step_one(p, p.grad.data, group)
+            params = [p for p in group["params"] if p.grad is not None]
+            grads, states = [p.grad.data for p in params], [self.state.setdefault(p, {"step": 0}) for p in params]
+            for state in states:
+                state["step"] += 1
+            kernel = self._kernel(params, grads, states, group)
+            if kernel:
+                kernel.forward(backend.namespace(grads[0]), self, group, [p.writable() for p in params], grads, states)
+            else:
+                for p, g, state in zip(params, grads, states):
+                    self._step_one(p, g, state, group)
 
-    def _step_one(self, p, g, group):
-        xp, state = backend.namespace(p.data), self.state.setdefault(p, {"step": 0})
-        state["step"] += 1
+    def _kernel(self, params, grads, states, group):
+        """What updates all of these at once; or None."""
+        name = getattr(self.update, "served", None)
+        return dispatch.choose(name, params[0].device, ([p.data for p in params], grads, states), group) \
+            if name and params else None
+
+    def _step_one(self, p, g, state, group):
+        xp = backend.namespace(p.data)
         if p.dtype in HALVES:
             wide = p.data.astype("float32")
             self.update(xp, wide, g.astype("float32"), state, group)
@@ -158,6 +171,14 @@ class Optimizer:
         return f"{self.name}({'; '.join(rows)})"
 
 
+def served_by(name):
+    """Mark a rule that kernels of this name in the dispatch table may stand in for."""
+    def mark(update):
+        update.served = name
+        return update
+    return mark
+
+
 def listed(op, argument, values):
     """An iterable of parameters as a list.
 
@@ -186,13 +207,25 @@ def blend(average, new, beta):
 
 def global_norm(params):
     """The L2 norm of all gradients together, a 0-d array where they live; None without gradients."""
-    total = xp = None
-    for p in params:
-        if p.grad is not None:
-            g = p.grad.data.astype("float32") if p.grad.dtype in HALVES else p.grad.data
-            square, xp = (g * g).sum(), backend.namespace(g)
-            total = square if total is None else total + square
-    return None if total is None else xp.asarray(xp.sqrt(total))
+    grads = [p.grad for p in params if p.grad is not None]
+    if not grads:
+        return None
+    xp, arrays = backend.namespace(grads[0].data), [g.data for g in grads]
+    if kernel := dispatch.choose("optim.global_norm", grads[0].device, arrays, {}):
+        return kernel.forward(xp, arrays)
+    total = 0
+    for g in arrays:
+        g = g.astype("float32") if g.dtype in HALVES else g
+        total = total + (g * g).sum()
+    return xp.asarray(xp.sqrt(total))
+
+
+def _scaled(grads, scale):
+    """The gradients times a 0-d array; new arrays, as gradients may share memory."""
+    arrays = [g.data for g in grads]
+    if kernel := dispatch.choose("optim.scale", grads[0].device, arrays, {}):
+        return kernel.forward(backend.namespace(arrays[0]), arrays, scale)
+    return [(g * scale).astype(g.dtype, copy=False) for g in arrays]
 
 
 def clip_grad_norm_(parameters, max_norm, error_if_nonfinite=False):
@@ -217,9 +250,9 @@ def clip_grad_norm_(parameters, max_norm, error_if_nonfinite=False):
         backend.demand(xp.isfinite(norm),
                        ArgumentError(message("clip_grad_norm_", "gradients", "a finite norm", "nan or inf")))
     scale = xp.minimum(max_norm / (norm + 1e-6), 1)
-    for p in parameters:
-        if p.grad is not None:                         # a new array: gradients may share memory
-            p.grad = Tensor((p.grad.data * scale).astype(p.grad.dtype, copy=False))
+    live = [p for p in parameters if p.grad is not None]
+    for p, g in zip(live, _scaled([p.grad for p in live], scale)):
+        p.grad = Tensor(g)
     return Tensor(norm)
 
 

@@ -1,6 +1,6 @@
 """Gradient descent, and the rules that divide by a running size of the gradient."""
 from ..errors import ArgumentError, message
-from .optimizer import Optimizer, blend, recall
+from .optimizer import Optimizer, blend, recall, served_by
 
 
 class SGD(Optimizer):
@@ -20,6 +20,7 @@ class SGD(Optimizer):
                                         (group["momentum"], group["dampening"])))
         return group
 
+    @served_by("optim.sgd")
     def update(self, xp, p, g, state, group):
         if group["weight_decay"]:
             g = g + p * group["weight_decay"]
