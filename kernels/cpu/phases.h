@@ -19,19 +19,26 @@ struct Phases {
   void clear(float* to, float value) const {
     for (int64_t i = 0; i < floats(); i++) to[i] = value;
   }
-  // Lays out a row; what lies around it is left as `clear` made it.
+  // Lays out a row; what lies around it is left as `clear` made it. ZeroPadded: that is 0, so whole vectors may be
+  // stored.
+  template <bool ZeroPadded>
   MINIDL_INLINE void fill(const float* row, float* to) const {
     const int64_t n = w.size, before = w.before;
+    auto put = [](float* p, vf v, int64_t lanes) { ZeroPadded ? store(p, v) : store_n(p, v, lanes); };
     if (w.stride == 1) {
-      for (int64_t i = 0; i < n; i += W) store_n(to + before + i, load_n(row + i, n - i), n - i);
+      int64_t i = 0;
+      for (; i + W <= n; i += W) store(to + before + i, load(row + i));
+      if (i < n) put(to + before + i, load_n(row + i, n - i), n - i);
     } else if (w.stride == 2) {
       float* even = to + (before & 1) * pitch + before / 2;
       float* odd = to + (~before & 1) * pitch + (before + 1) / 2;
-      for (int64_t i = 0; 2 * i < n; i += W) {
-        vf a = load_n(row + 2 * i, n - 2 * i), b = load_n(row + 2 * i + W, n - 2 * i - W);
-        store_n(even + i, even_lanes(a, b, LanesOf<vf>{}), (n + 1) / 2 - i);
-        store_n(odd + i, odd_lanes(a, b, LanesOf<vf>{}), n / 2 - i);
-      }
+      auto halves = [&](int64_t i, vf a, vf b) {
+        put(even + i, even_lanes(a, b, LanesOf<vf>{}), (n + 1) / 2 - i);
+        put(odd + i, odd_lanes(a, b, LanesOf<vf>{}), n / 2 - i);
+      };
+      int64_t i = 0;
+      for (; 2 * i + 2 * W <= n; i += W) halves(i, load(row + 2 * i), load(row + 2 * i + W));
+      if (2 * i < n) halves(i, load_n(row + 2 * i, n - 2 * i), load_n(row + 2 * i + W, n - 2 * i - W));
     } else {
       for (int64_t phase = 0; phase < w.stride; phase++) {
         float* line = to + (before + phase) % w.stride * pitch + (before + phase) / w.stride;
@@ -57,6 +64,54 @@ MINIDL_INLINE void store_interleaved(float* to, int64_t stride, int64_t room, co
       for (int64_t t = 0; t < W && t * stride + b < room; t++) to[t * stride + b] = v[t];
     }
   }
+}
+
+// f(window, tap) for every tap that sees element i of an axis, windows in order.
+template <class F>
+MINIDL_INLINE void for_windows_seeing(const Windows& w, int64_t i, const F& f) {
+  const int64_t at = i + w.before, last = min(w.count - 1, at / w.stride);
+  const int64_t room = at - (w.kernel - 1) * w.dilation;
+  for (int64_t window = room > 0 ? ceil_div(room, w.stride) : 0; window <= last; window++)
+    if ((at - window * w.stride) % w.dilation == 0) f(window, (at - window * w.stride) / w.dilation);
+}
+
+// Which taps see a column, by its phase.
+class Gather {
+ public:
+  explicit Gather(const Windows& w) : w_(w), start_(w.stride + 1), tap_(w.kernel), window_(w.kernel) {
+    int64_t n = 0;
+    for (int64_t b = 0; b < w.stride; b++) {
+      start_[b] = n;
+      for (int64_t k = 0; k < w.kernel; k++)
+        if (const int64_t at = b + w.before - k * w.dilation; at % w.stride == 0) {
+          tap_[n] = k;
+          window_[n++] = at / w.stride;
+        }
+    }
+    start_[w.stride] = n;
+  }
+
+  // A row of gx: f(window, k, total) adds what tap k gets from W windows, from `window` on (which may lie up to reach()
+  // before the first one, or up to 2 W behind the last one: rows have zeros there).
+  template <class F>
+  MINIDL_INLINE void row(float* gx, const F& f) const {
+    for (int64_t x = 0, i = 0; x < w_.size; x += w_.stride * W, i += W)
+      store_interleaved(gx + x, w_.stride, w_.size - x, [&](int64_t b) {
+        vf total{};
+        for (int64_t n = start_[b]; n < start_[b + 1]; n++) f(i + window_[n], tap_[n], total);
+        return total;
+      });
+  }
+
+ private:
+  const Windows w_;
+  Scratch<int64_t> start_, tap_, window_;
+};
+
+// Floats of a row of g with zeros around it, whose window 0 is at `margin`.
+MINIDL_INLINE int64_t margin(const Windows& w) { return w.reach(); }
+MINIDL_INLINE int64_t padded_row(const Windows& w) {
+  return margin(w) + max(w.count, ceil_div(w.size + w.before, w.stride)) + 2 * W;
 }
 
 }  // namespace minidl::MINIDL_ISA

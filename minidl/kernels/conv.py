@@ -7,7 +7,7 @@ import numpy as np
 from ..dispatch import Kernel, register
 from ..errors import MinidlError
 from ..ops.conv import Axis, conv_axes, transposed_axes
-from . import cpu
+from . import cpu, depthwise
 from .arrays import dense, unless_float32
 
 _ONE = astuple(Axis(1))                # the rows of a sequence
@@ -37,21 +37,26 @@ def _images(array):
 
 # -- on arrays ------------------------------------------------------------------------
 
+def _kernels(weight, groups):
+    """What has `forward`, `backward_input` and `backward_weight` for such filters."""
+    return depthwise if depthwise.serves(weight, groups) else cpu.conv
+
+
 def _correlate(x, weight, bias, axes, groups):
     y = np.empty((x.shape[0], weight.shape[0], *[a[-1] for a in axes[4 - x.ndim:]]), x.dtype)
-    cpu.conv.forward(_images(x), _images(weight), dense(bias), _images(y), groups, *axes)
+    _kernels(weight, groups).forward(_images(x), _images(weight), dense(bias), _images(y), groups, *axes)
     return y
 
 
 def _spread(g, weight, bias, axes, groups):
     x = np.empty((g.shape[0], groups * weight.shape[1], *[a[0] for a in axes[4 - g.ndim:]]), g.dtype)
-    cpu.conv.backward_input(_images(g), _images(weight), dense(bias), _images(x), groups, *axes)
+    _kernels(weight, groups).backward_input(_images(g), _images(weight), dense(bias), _images(x), groups, *axes)
     return x
 
 
 def _filter_gradient(x, g, weight, axes, groups):
     found = np.empty(weight.shape, weight.dtype)
-    cpu.conv.backward_weight(_images(g), _images(x), _images(found), groups, *axes)
+    _kernels(weight, groups).backward_weight(_images(g), _images(x), _images(found), groups, *axes)
     return found
 
 

@@ -72,7 +72,7 @@ void forward(const MaxPool& p, Position* position) {
           for (int64_t r = from; r < to; r++) {
             int64_t row = plane * rows.size + rows.at(window, r);
             if (!ring.missing(row)) continue;
-            phases.fill(p.x + row * columns.size, line);
+            phases.fill<false>(p.x + row * columns.size, line);
             int64_t at = ring.slot(row) * width;
             pool_row<Positions, K>(phases, line, tap, first, value + at, column + at);
           }

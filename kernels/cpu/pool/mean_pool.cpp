@@ -39,7 +39,7 @@ void forward(const MeanPool& p) {
                       for (int64_t r = from; r < to; r++) {
                         int64_t row = plane * rows.size + rows.at(window, r);
                         if (!ring.missing(row)) continue;
-                        phases.fill(p.x + row * columns.size, line);
+                        phases.fill<true>(p.x + row * columns.size, line);
                         sum_row<K>(phases, line, tap, divisor, sums + ring.slot(row) * width);
                       }
                       for (int64_t i = 0; i < columns.count; i += W) {
