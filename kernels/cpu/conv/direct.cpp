@@ -8,7 +8,7 @@
 // blocking).
 #include "kernels/cpu/conv/direct.h"
 
-#include "kernels/cpu/conv/direct_image.h"
+#include "kernels/cpu/conv/direct_tile.h"
 
 namespace minidl::MINIDL_ISA {
 namespace {
@@ -17,8 +17,7 @@ namespace {
 // is element start + p * stride + t * tap_step of the image; its sum is element out_first + p * out_step of the result.
 struct Seen {
   int64_t size, taps, tap_step, stride, start, count, weight_first, weight_step, out_first, out_step, out_size;
-  int64_t lowest() const { return start + min<int64_t>(0, (taps - 1) * tap_step); }
-  int64_t reach() const { return (taps - 1) * (tap_step < 0 ? -tap_step : tap_step) + 1; }
+  bool holds(int64_t i) const { return i >= 0 && i < size; }
   bool dense() const { return out_step == 1 && count == out_size; }
 };
 
@@ -26,7 +25,7 @@ struct Correlation {
   const float *image, *weight, *bias;  // (n, groups * inputs, ...), filters, (groups * outputs) or null
   float* out;                          // (n, groups * outputs, ...)
   int64_t n, groups, inputs, outputs;
-  int64_t group_step, output_step, input_step, row_step;  // in the filters
+  int64_t group_step, output_step, input_step, row_step, filter_size;  // of the filters
   Seen rows, columns;
   int64_t taps() const { return rows.taps * columns.taps; }
 };
@@ -58,20 +57,43 @@ struct Block {
   }
 };
 
+// Neighbours along an axis that see the same taps: the others lie outside of the image.
+struct Range {
+  int64_t first, end, tap, end_tap;
+};
+
+class Ranges {
+ public:
+  Ranges(const Seen& a, int64_t first, int64_t length) : ranges_(length) {
+    for (int64_t p = first; p < first + length; p++) {
+      int64_t at = a.start + p * a.stride, tap = 0, end = a.taps;
+      while (tap < end && !a.holds(at + tap * a.tap_step)) tap++;
+      while (tap < end && !a.holds(at + (end - 1) * a.tap_step)) end--;
+      if (count && ranges_[count - 1].tap == tap && ranges_[count - 1].end_tap == end) {
+        ranges_[count - 1].end = p + 1;
+      } else {
+        ranges_[count++] = {p, p + 1, tap, end};
+      }
+    }
+  }
+  const Range& operator[](int64_t i) const { return ranges_[i]; }
+  int64_t count = 0;
+
+ private:
+  Scratch<Range> ranges_;
+};
+
 class Direct {
  public:
-  explicit Direct(const Correlation& c)
+  explicit Direct(const Correlation c)
       : c_(c),
         slivers_(ceil_div(c.outputs, NR<float>)),
         slices_(ceil_div(c.inputs, max<int64_t>(1, KC / c.taps()))),
+        along_channels_(c.inputs >= 8),
         blocks_(c.n, c.rows.count, c.columns.count, pixels_of_block(c)),
-        in_place_(Window{c.rows.lowest(), c.columns.lowest(), (c.rows.count - 1) * c.rows.stride + c.rows.reach(),
-                         (c.columns.count - 1) * c.columns.stride + c.columns.reach()}
-                      .within(c.rows.size, c.columns.size)),
         cuts_(min(slivers_, ceil_div(8, blocks_.count() * c.groups))) {}
 
   void run() {
-    const int64_t tasks = c_.groups * blocks_.count() * cuts_;
     const int64_t K = c_.inputs * c_.taps(), width = slivers_ * NR<float>;
     const bool pack_first = blocks_.count() > 1;
     Scratch<float> packed(pack_first ? c_.groups * K * width : 0);
@@ -81,7 +103,7 @@ class Direct {
         pack_filters(group, slice, sliver, packed + group * K * width + filters_at(slice, sliver));
       });
     }
-    parallel_for(tasks, [&](int64_t t) {
+    parallel_for(c_.groups * blocks_.count() * cuts_, [&](int64_t t) {
       int64_t cut = t % cuts_, block = t / cuts_ % blocks_.count(), group = t / cuts_ / blocks_.count();
       work(group, Block(blocks_, block), slivers_ * cut / cuts_, slivers_ * (cut + 1) / cuts_,
            pack_first ? packed + group * K * width : nullptr);
@@ -96,109 +118,130 @@ class Direct {
     return max<int64_t>(1, min(max<int64_t>(168, min<int64_t>(fits, 1008)), max<int64_t>(56, all / 8)));
   }
   int64_t first_input(int64_t slice) const { return c_.inputs * slice / slices_; }
-  int64_t slice_length(int64_t slice) const { return (first_input(slice + 1) - first_input(slice)) * c_.taps(); }
+  int64_t inputs(int64_t slice) const { return first_input(slice + 1) - first_input(slice); }
   int64_t filters_at(int64_t slice, int64_t sliver) const {
-    return NR<float> * (first_input(slice) * c_.taps() * slivers_ + sliver * slice_length(slice));
+    return NR<float> * c_.taps() * (first_input(slice) * slivers_ + sliver * inputs(slice));
   }
 
-  // dst [k][NR]: the filters of a sliver of output channels over a slice of K.
+  // dst [tap][channel][NR], or [channel][tap][NR]: the filters of a sliver of output channels over a slice of K.
   void pack_filters(int64_t group, int64_t slice, int64_t sliver, float* dst) const {
-    const int64_t first = sliver * NR<float>;
-    const int rows = static_cast<int>(min<int64_t>(NR<float>, c_.outputs - first));
+    const int64_t first = sliver * NR<float>, channels = inputs(slice), size = c_.filter_size;
+    const int filters = static_cast<int>(min<int64_t>(NR<float>, c_.outputs - first));
+    const float* src = c_.weight + group * c_.group_step + first * c_.output_step + first_input(slice) * c_.input_step;
+    if (size == 1 && c_.output_step == 1) return pack(src, 1, c_.input_step, filters, channels, dst, NR<float>);
     const Seen &y = c_.rows, &x = c_.columns;
-    const float* src =
-        c_.weight + group * c_.group_step + first * c_.output_step + y.weight_first * c_.row_step + x.weight_first;
-    const bool in_order = x.weight_step == 1 && y.weight_step * c_.row_step == x.taps;
-    if (c_.taps() == 1 || (in_order && c_.input_step == c_.taps())) {
-      int64_t step = c_.taps() == 1 ? c_.input_step : 1;
-      return pack(src + first_input(slice) * c_.input_step, c_.output_step, step, rows, slice_length(slice), dst,
-                  NR<float>);
-    }
-    for (int64_t i = first_input(slice); i < first_input(slice + 1); i++)
-      for (int64_t t = 0; t < y.taps; t++, dst += x.taps * NR<float>) {
-        const float* at = src + i * c_.input_step + t * y.weight_step * c_.row_step;
-        pack(at, c_.output_step, x.weight_step, rows, x.taps, dst, NR<float>);
-      }
-  }
-
-  Window window(const Block& b) const {
-    return {c_.rows.lowest() + b.row * c_.rows.stride, c_.columns.lowest() + b.column * c_.columns.stride,
-            (b.rows - 1) * c_.rows.stride + c_.rows.reach(), (b.columns - 1) * c_.columns.stride + c_.columns.reach()};
+    Scratch<int64_t> tap_at(size);  // which tap an element of a filter is, or -1
+    for (int64_t i = 0; i < size; i++) tap_at[i] = -1;
+    for (int64_t t = 0; t < c_.taps(); t++)
+      tap_at[(y.weight_first + t / x.taps * y.weight_step) * c_.row_step + x.weight_first +
+             t % x.taps * x.weight_step] = t;
+    const int64_t together = c_.input_step == size ? channels : 1;  // filters that follow each other
+    for (int64_t channel = 0; channel < channels; channel += together, src += together * c_.input_step)
+      for (int64_t k = 0; k < together * size; k += W)
+        for (int64_t f = 0; f < NR<float>; f += W) {
+          vf t[W];
+          const int64_t n = min<int64_t>(W, together * size - k);
+          for (int i = 0; i < W; i++) t[i] = f + i < filters ? load_n(src + (f + i) * c_.output_step + k, n) : vf{};
+          transpose<float>(t);
+          for (int i = 0; i < n; i++) {
+            int64_t of = channel + (k + i) / size, tap = tap_at[(k + i) % size];
+            if (tap >= 0)
+              store(dst + (along_channels_ ? tap * channels + of : of * c_.taps() + tap) * NR<float> + f, t[i]);
+          }
+        }
   }
 
   void work(int64_t group, const Block& b, int64_t from, int64_t to, const float* packed) const {
     const Seen &y = c_.rows, &x = c_.columns;
-    const Window w = window(b);
-    const int64_t planes = c_.groups * c_.inputs, size = y.size * x.size;
-    const float* image = c_.image + (b.image * planes + group * c_.inputs) * size;
-    int64_t pitch = x.size, plane = size, per_image = planes * size;
-    Scratch<float> copy(in_place_ ? 0 : b.images * c_.inputs * w.plane());
-    if (in_place_) {
-      image += w.top * pitch + w.left;
-    } else {
-      for (int64_t i = 0; i < b.images; i++)
-        copy_window(image + i * per_image, c_.inputs, y.size, x.size, w, copy + i * c_.inputs * w.plane());
-      image = copy, pitch = w.width, plane = w.plane(), per_image = c_.inputs * plane;
-    }
-    const int64_t pixels = b.pixels(), ld = (to - from) * NR<float>;
-    Scratch<int64_t> row(pixels), offset(c_.inputs * c_.taps());
-    for (int64_t m = 0; m < pixels; m++)
-      row[m] =
-          m / b.columns / b.rows * per_image + m / b.columns % b.rows * y.stride * pitch + m % b.columns * x.stride;
-    int64_t* o = offset;
-    for (int64_t i = 0; i < c_.inputs; i++)
-      for (int64_t t = 0; t < y.taps; t++)
-        for (int64_t s = 0; s < x.taps; s++)
-          *o++ = i * plane + (y.start - y.lowest() + t * y.tap_step) * pitch + (x.start - x.lowest()) + s * x.tap_step;
-    Scratch<float> sums(pixels * ld), own(packed ? 0 : max_slice() * NR<float>);
-    const Panels panels(pixels);
+    const int64_t plane = y.size * x.size, planes = c_.groups * c_.inputs, ld = (to - from) * NR<float>;
+    const float* image = c_.image + (b.image * planes + group * c_.inputs) * plane;
+    const Ranges ys(y, b.row, b.rows), xs(x, b.column, b.columns);
+    Scratch<int64_t> row(b.pixels()), place(b.pixels());
+    int64_t m = 0;
+    for (int64_t i = 0; i < ys.count; i++)  // pixels that see the same taps come together
+      for (int64_t j = 0; j < xs.count; j++)
+        for (int64_t n = 0; n < b.images; n++)
+          for (int64_t py = ys[i].first; py < ys[i].end; py++)
+            for (int64_t px = xs[j].first; px < xs[j].end; px++, m++) {
+              row[m] = n * planes * plane + (y.start + py * y.stride) * x.size + x.start + px * x.stride;
+              place[m] = ((n * b.rows + py - b.row) * b.columns + px - b.column) * ld;
+            }
+    Scratch<float> sums(b.pixels() * ld), own(packed ? 0 : ceil_div(c_.inputs, slices_) * c_.taps() * NR<float>);
+    Scratch<Segment> segments(along_channels_ ? c_.taps() : c_.inputs * y.taps);
     for (int64_t slice = 0; slice < slices_; slice++)
       for (int64_t sliver = from; sliver < to; sliver++) {
         if (!packed) pack_filters(group, slice, sliver, own);
         const float* filters = packed ? packed + filters_at(slice, sliver) : own;
-        for (int64_t p = 0; p < panels.count; p++)
-          gathering(panels.height(p), c_.outputs - sliver * NR<float>)(
-              slice_length(slice), image, offset + first_input(slice) * c_.taps(), row + panels.start(p), filters,
-              sums + panels.start(p) * ld + (sliver - from) * NR<float>, ld, slice > 0);
+        const float* of_slice = image + first_input(slice) * plane;
+        m = 0;
+        for (int64_t i = 0; i < ys.count; i++)
+          for (int64_t j = 0; j < xs.count; j++) {
+            int64_t count = segments_of(ys[i], xs[j], inputs(slice), segments);
+            const Panels panels(b.images * (ys[i].end - ys[i].first) * (xs[j].end - xs[j].first));
+            for (int64_t p = 0; p < panels.count; p++)
+              segments_kernel(panels.height(p), c_.outputs - sliver * NR<float>)(
+                  count, segments, along_channels_ ? plane : x.tap_step, of_slice, row + m + panels.start(p), filters,
+                  sums + (sliver - from) * NR<float>, place + m + panels.start(p), slice > 0);
+            m += panels.rows;
+          }
       }
     write(group, b, from * NR<float>, min(c_.outputs, to * NR<float>), sums, ld);
   }
-  int64_t max_slice() const { return ceil_div(c_.inputs, slices_) * c_.taps(); }
 
-  // Transposes sums [pixel][channel] into the result, W pixels of W channels at a time.
+  // Taps that are on the image. With many channels K runs along those, else along a row of taps.
+  int64_t segments_of(const Range& ys, const Range& xs, int64_t channels, Segment* segment) const {
+    const Seen &y = c_.rows, &x = c_.columns;
+    int64_t count = 0;
+    if (along_channels_) {
+      for (int64_t t = ys.tap; t < ys.end_tap; t++)
+        for (int64_t s = xs.tap; s < xs.end_tap; s++)
+          segment[count++] = {t * y.tap_step * x.size + s * x.tap_step, (t * x.taps + s) * channels, channels};
+    } else if (xs.end_tap > xs.tap) {
+      for (int64_t i = 0; i < channels; i++)
+        for (int64_t t = ys.tap; t < ys.end_tap; t++)
+          segment[count++] = {(i * y.size + t * y.tap_step) * x.size + xs.tap * x.tap_step,
+                              (i * y.taps + t) * x.taps + xs.tap, xs.end_tap - xs.tap};
+    }
+    return count;
+  }
+
+  // Transposes sums [pixel][channel] into the result, W pixels of W channels at a time, along the pixels.
   void write(int64_t group, const Block& b, int64_t from, int64_t to, const float* sums, int64_t ld) const {
     const Seen &y = c_.rows, &x = c_.columns;
     const int64_t size = y.out_size * x.out_size;
     const bool runs_on = x.dense() && y.dense() && b.columns == x.count;  // from row to row
-    const int64_t run = runs_on ? b.rows * b.columns : b.columns;
-    for (int64_t m = 0; m < b.pixels();) {
-      int64_t py, px, image = b.pixel(m, &py, &px);
-      int64_t pixels = min<int64_t>(W, run - m % run);
-      float* out = c_.out + (image * c_.groups + group) * c_.outputs * size +
-                   (y.out_first + py * y.out_step) * x.out_size + x.out_first + px * x.out_step;
-      for (int64_t channel = from; channel < to; channel += W) {
-        vf t[W];
-        vf bias = c_.bias ? load_n(c_.bias + group * c_.outputs + channel, to - channel) : vf{};
-        for (int i = 0; i < W; i++) t[i] = i < pixels ? load(sums + (m + i) * ld + channel - from) + bias : vf{};
-        transpose<float>(t);
-        for (int i = 0; i < min<int64_t>(W, to - channel); i++) {
-          float* to_channel = out + (channel + i) * size;
-          if (x.out_step == 1) {
-            store_n(to_channel, t[i], pixels);
-          } else {
-            for (int j = 0; j < pixels; j++) to_channel[j * x.out_step] = t[i][j];
+    const int64_t run = runs_on ? b.rows * b.columns : b.columns, runs = b.pixels() / run;
+    for (int64_t channel = from; channel < to; channel += W) {
+      const int64_t channels = min<int64_t>(W, to - channel);
+      const vf bias = c_.bias ? load_n(c_.bias + group * c_.outputs + channel, channels) : vf{};
+      for (int64_t r = 0; r < runs; r++) {
+        int64_t py, px, image = b.pixel(r * run, &py, &px);
+        float* out = c_.out + ((image * c_.groups + group) * c_.outputs + channel) * size +
+                     (y.out_first + py * y.out_step) * x.out_size + x.out_first + px * x.out_step;
+        for (int64_t m = 0; m < run; m += W) {
+          const int64_t pixels = min<int64_t>(W, run - m);
+          const float* src = sums + (r * run + m) * ld + channel - from;
+          vf t[W];
+          for (int i = 0; i < W; i++) t[i] = i < pixels ? load(src + i * ld) + bias : vf{};
+          transpose<float>(t);
+          for (int i = 0; i < channels; i++) {
+            float* to_pixel = out + i * size + m * x.out_step;
+            if (x.out_step == 1) {
+              store_n(to_pixel, t[i], pixels);
+            } else {
+              for (int j = 0; j < pixels; j++) to_pixel[j * x.out_step] = t[i][j];
+            }
           }
         }
       }
-      m += pixels;
     }
   }
 
-  const Correlation& c_;
+  const Correlation c_;
   int64_t slivers_, slices_;  // NR output channels each; about KC taps each, whole channels
+  bool along_channels_;       // the innermost loop's way through K
   Blocks blocks_;
-  bool in_place_;  // no zeros are needed around the image
-  int64_t cuts_;   // of the output channels, where there are few blocks
+  int64_t cuts_;  // of the output channels, where there are few blocks
 };
 
 Seen forward_axis(const ConvAxis& a) {
@@ -226,7 +269,11 @@ struct Phases {
             phase,   a.stride,
             a.size};
   }
-  bool cover(const ConvAxis& a) const { return count >= min(a.stride, a.size); }
+  bool cover(const ConvAxis& a) const {
+    int64_t seen = 0;
+    for (int64_t first = 0; first < count; first++) seen += (*this)(a, first).count > 0;
+    return seen >= min(a.stride, a.size);
+  }
 };
 
 // Elements that no window sees.
@@ -244,46 +291,48 @@ void fill(const ConvBackwardInput& p) {
 }  // namespace
 
 void conv_forward(const ConvForward& p) {
-  const ConvShape& s = p.shape;
+  const ConvShape s = flattened(p.shape);
   const int64_t taps = s.rows.kernel * s.columns.kernel;
-  Correlation c{p.x,
-                p.weight,
-                p.bias,
-                p.y,
-                s.n,
-                s.groups,
-                s.inputs,
-                s.outputs,
-                s.outputs * s.inputs * taps,
-                s.inputs * taps,
-                taps,
-                s.columns.kernel,
-                forward_axis(s.rows),
-                forward_axis(s.columns)};
-  Direct(c).run();
+  Direct(Correlation{.image = p.x,
+                     .weight = p.weight,
+                     .bias = p.bias,
+                     .out = p.y,
+                     .n = s.n,
+                     .groups = s.groups,
+                     .inputs = s.inputs,
+                     .outputs = s.outputs,
+                     .group_step = s.outputs * s.inputs * taps,
+                     .output_step = s.inputs * taps,
+                     .input_step = taps,
+                     .row_step = s.columns.kernel,
+                     .filter_size = taps,
+                     .rows = forward_axis(s.rows),
+                     .columns = forward_axis(s.columns)})
+      .run();
 }
 
 void conv_backward_input(const ConvBackwardInput& p) {
-  const ConvShape& s = p.shape;
+  const ConvShape s = flattened(p.shape);
   const int64_t taps = s.rows.kernel * s.columns.kernel;
   const Phases rows(s.rows), columns(s.columns);
   if (!rows.cover(s.rows) || !columns.cover(s.columns)) fill(p);
   for (int64_t i = 0; i < rows.count; i++)
     for (int64_t j = 0; j < columns.count; j++) {
-      Correlation c{p.g,
-                    p.weight,
-                    p.bias,
-                    p.gx,
-                    s.n,
-                    s.groups,
-                    s.outputs,
-                    s.inputs,
-                    s.outputs * s.inputs * taps,
-                    taps,
-                    s.inputs * taps,
-                    s.columns.kernel,
-                    rows(s.rows, i),
-                    columns(s.columns, j)};
+      Correlation c{.image = p.g,
+                    .weight = p.weight,
+                    .bias = p.bias,
+                    .out = p.gx,
+                    .n = s.n,
+                    .groups = s.groups,
+                    .inputs = s.outputs,
+                    .outputs = s.inputs,
+                    .group_step = s.outputs * s.inputs * taps,
+                    .output_step = taps,
+                    .input_step = s.inputs * taps,
+                    .row_step = s.columns.kernel,
+                    .filter_size = taps,
+                    .rows = rows(s.rows, i),
+                    .columns = columns(s.columns, j)};
       if (c.rows.count > 0 && c.columns.count > 0) Direct(c).run();
     }
 }

@@ -18,6 +18,16 @@ struct ConvShape {
   ConvAxis rows, columns;
 };
 
+// Filters of one pixel that see every pixel: images are single rows then.
+inline ConvShape flattened(ConvShape s) {
+  auto plain = [](const ConvAxis& a) { return a.kernel == 1 && a.stride == 1 && a.start == 0 && a.count == a.size; };
+  if (plain(s.rows) && plain(s.columns)) {
+    s.columns.size = s.columns.count = s.rows.size * s.columns.size;
+    s.rows.size = s.rows.count = 1;
+  }
+  return s;
+}
+
 struct ConvForward {
   const float *x, *weight, *bias;  // images, filters, (groups * outputs) or null
   float* y;                        // results

@@ -5,7 +5,7 @@
 // the caches. Where there are few filters the pixels are cut, too, and the parts' sums added up in order.
 #include "kernels/cpu/conv/direct.h"
 
-#include "kernels/cpu/conv/direct_image.h"
+#include "kernels/cpu/conv/direct_tile.h"
 
 namespace minidl::MINIDL_ISA {
 namespace {
@@ -16,41 +16,39 @@ class WeightGradient {
  public:
   explicit WeightGradient(const ConvBackwardWeight& p)
       : p_(p),
-        s_(p.shape),
+        s_(flattened(p.shape)),
         taps_(s_.rows.kernel * s_.columns.kernel),
-        K_(s_.inputs * taps_),
         slivers_(ceil_div(s_.outputs, NR<float>)),
         pixels_(s_.rows.count * s_.columns.count),
+        by_tap_(s_.inputs >= MR / 2 || taps_ == 1),
         window_{s_.rows.start, s_.columns.start, reach(s_.rows), reach(s_.columns)},
-        in_place_(window_.within(s_.rows.size, s_.columns.size)),
-        panels_(K_) {
+        in_place_(by_tap_ || window_.within(s_.rows.size, s_.columns.size)),
+        panels_(by_tap_ ? s_.inputs : s_.inputs * taps_) {
     const int64_t prepared =
-        (in_place_ ? 0 : s_.groups * s_.inputs * window_.plane()) + s_.groups * slivers_ * NR<float> * pixels_;
-    images_ = min(s_.n, max<int64_t>(1, ROUND / max<int64_t>(1, prepared)));
-    cuts_ = min(panels_.count, max<int64_t>(ceil_div(8, s_.groups * slivers_), panels_.count / 16));
+        s_.groups * ((in_place_ ? 0 : s_.inputs * window_.plane()) + slivers_ * NR<float> * pixels_);
+    const int64_t all = panels_.count * (by_tap_ ? taps_ : 1);
+    images_ = min(s_.n, max<int64_t>(1, ROUND / prepared));
+    cuts_ = min(all, max<int64_t>(ceil_div(8, s_.groups * slivers_), all / 16));
     parts_ = max<int64_t>(1, min(ceil_div(8, s_.groups * slivers_ * cuts_), images_ * pixels_ / (4 * KC)));
+    pitch_ = in_place_ ? s_.columns.size : window_.width;
+    plane_ = in_place_ ? s_.rows.size * s_.columns.size : window_.plane();
   }
 
   void run() {
     const int64_t planes = s_.groups * s_.inputs, size = s_.rows.size * s_.columns.size;
-    const int64_t sum_size = s_.groups * slivers_ * K_ * NR<float>;
-    Scratch<int64_t> row(K_), offset(images_ * pixels_);
-    const int64_t pitch = in_place_ ? s_.columns.size : window_.width, plane = in_place_ ? size : window_.plane();
-    tables(row, offset, pitch, plane);
-    Scratch<float> copies(in_place_ ? 0 : images_ * planes * plane),
-        packed(images_ * pixels_ * s_.groups * slivers_ * NR<float>);
-    Scratch<float> sums(parts_ * sum_size);
+    const int64_t K = s_.inputs * taps_, sum_size = s_.groups * slivers_ * K * NR<float>;
+    Scratch<float> copies(in_place_ ? 0 : images_ * planes * plane_);
+    Scratch<float> packed(images_ * pixels_ * s_.groups * slivers_ * NR<float>), sums(parts_ * sum_size);
     for (int64_t first = 0; first < s_.n; first += images_) {
       const int64_t images = min(images_, s_.n - first);
       const float* x = p_.x + first * planes * size;
       prepare(first, images, x, copies, packed);
-      const float* image = in_place_ ? x + window_.top * pitch + window_.left : copies.get();
+      const float* image = !in_place_ ? copies.get() : by_tap_ ? x : x + window_.top * pitch_ + window_.left;
       parallel_for(s_.groups * slivers_ * cuts_ * parts_, [&](int64_t t) {
         int64_t part = t % parts_, cut = t / parts_ % cuts_, sliver = t / parts_ / cuts_;  // (of all groups)
-        float* c = sums + part * sum_size + sliver * K_ * NR<float>;
-        work(image + sliver / slivers_ * s_.inputs * plane, row, offset, packed + sliver * images * pixels_ * NR<float>,
-             images * pixels_ * part / parts_, images * pixels_ * (part + 1) / parts_, cut, sliver % slivers_, c,
-             first > 0);
+        work(image + sliver / slivers_ * s_.inputs * plane_, packed + sliver * images * pixels_ * NR<float>,
+             images * pixels_ * part / parts_, images * pixels_ * (part + 1) / parts_, cut, sliver % slivers_,
+             sums + part * sum_size + sliver * K * NR<float>, first > 0);
       });
     }
     finish(sums, sum_size);
@@ -59,71 +57,96 @@ class WeightGradient {
  private:
   static int64_t reach(const ConvAxis& a) { return (a.count - 1) * a.stride + (a.kernel - 1) * a.dilation + 1; }
 
-  void tables(int64_t* row, int64_t* offset, int64_t pitch, int64_t plane) const {
-    for (int64_t i = 0; i < s_.inputs; i++)
-      for (int64_t t = 0; t < s_.rows.kernel; t++)
-        for (int64_t s = 0; s < s_.columns.kernel; s++)
-          *row++ = i * plane + t * s_.rows.dilation * pitch + s * s_.columns.dilation;
-    for (int64_t i = 0; i < images_; i++)
-      for (int64_t y = 0; y < s_.rows.count; y++)
-        for (int64_t x = 0; x < s_.columns.count; x++)
-          *offset++ = i * s_.groups * s_.inputs * plane + y * s_.rows.stride * pitch + x * s_.columns.stride;
-  }
-
-  // Zeros around the images; the gradient as [sliver][image][pixel][NR].
+  // Zeros around the images where needed; the gradient as [sliver][image][pixel][NR].
   void prepare(int64_t first, int64_t images, const float* x, float* copies, float* packed) const {
     const int64_t planes = s_.groups * s_.inputs, size = s_.rows.size * s_.columns.size;
-    parallel_for(images * s_.groups * slivers_, [&](int64_t t) {
-      int64_t image = t % images, sliver = t / images % slivers_, group = t / images / slivers_, o = sliver * NR<float>;
-      const float* g = p_.g + ((first + image) * s_.groups + group) * s_.outputs * pixels_ + o * pixels_;
-      pack(g, pixels_, 1, static_cast<int>(min<int64_t>(NR<float>, s_.outputs - o)), pixels_,
-           packed + t * pixels_ * NR<float>, NR<float>);
+    const int64_t pieces = ceil_div(pixels_, 2048);
+    parallel_for(images * s_.groups * slivers_ * pieces, [&](int64_t t) {
+      const int64_t image = t / pieces % images, sliver = t / pieces / images % slivers_;
+      const int64_t group = t / pieces / images / slivers_, o = sliver * NR<float>;
+      const int64_t from = pixels_ * (t % pieces) / pieces, to = pixels_ * (t % pieces + 1) / pieces;
+      const float* g = p_.g + (((first + image) * s_.groups + group) * s_.outputs + o) * pixels_ + from;
+      pack(g, pixels_, 1, static_cast<int>(min<int64_t>(NR<float>, s_.outputs - o)), to - from,
+           packed + (t / pieces * pixels_ + from) * NR<float>, NR<float>);
     });
     if (in_place_) return;
     parallel_chunks(images * planes, 16384 / window_.plane(), [&](int64_t from, int64_t to) {
-      copy_window(x + from * size, to - from, s_.rows.size, s_.columns.size, window_, copies + from * window_.plane());
+      copy_window(x + from * size, to - from, s_.rows.size, s_.columns.size, window_, copies + from * plane_);
     });
   }
 
-  void work(const float* image, const int64_t* row, const int64_t* offset, const float* packed, int64_t from,
-            int64_t to, int64_t cut, int64_t sliver, float* c, bool accumulate) const {
-    const int64_t slices = ceil_div(to - from, KC);
+  // Some panels over the pixels [from, to) of the images, in slices of K.
+  void work(const float* image, const float* packed, int64_t from, int64_t to, int64_t cut, int64_t sliver, float* c,
+            bool accumulate) const {
+    const int64_t slices = ceil_div(to - from, KC), all = panels_.count * (by_tap_ ? taps_ : 1);
+    Scratch<int64_t> row(panels_.rows), place(panels_.rows);
+    for (int64_t i = 0; i < panels_.rows; i++) {
+      const int64_t tap = by_tap_ ? 0 : i % taps_, y = tap / s_.columns.kernel, x = tap % s_.columns.kernel;
+      row[i] = (by_tap_ ? i : i / taps_) * plane_ + y * s_.rows.dilation * pitch_ + x * s_.columns.dilation;
+      place[i] = i * NR<float>;
+    }
+    Scratch<Segment> segments(ceil_div(to - from, slices) / s_.columns.count + 2);
     for (int64_t slice = 0; slice < slices; slice++, accumulate = true) {
-      int64_t k = from + (to - from) * slice / slices, kc = from + (to - from) * (slice + 1) / slices - k;
-      for (int64_t p = panels_.count * cut / cuts_; p < panels_.count * (cut + 1) / cuts_; p++)
-        gathering(panels_.height(p), s_.outputs - sliver * NR<float>)(
-            kc, image, offset + k, row + panels_.start(p), packed + k * NR<float>, c + panels_.start(p) * NR<float>,
-            NR<float>, accumulate);
+      const int64_t k = from + (to - from) * slice / slices, end = from + (to - from) * (slice + 1) / slices;
+      int64_t of_tap = -1, count = 0;
+      for (int64_t p = all * cut / cuts_; p < all * (cut + 1) / cuts_; p++) {
+        const int64_t tap = p / panels_.count, panel = p % panels_.count;
+        if (tap != of_tap) count = segments_of(of_tap = tap, k, end, segments);
+        segments_kernel(panels_.height(panel), s_.outputs - sliver * NR<float>)(
+            count, segments, s_.columns.stride, image, row + panels_.start(panel), packed,
+            c + tap * panels_.rows * NR<float>, place + panels_.start(panel), accumulate);
+      }
     }
   }
 
-  // Adds up the parts, and transposes [sliver][k][NR] to filters.
+  // The rows of pixels in [from, to) where a tap is on the image; by all taps, of copies: all rows.
+  int64_t segments_of(int64_t tap, int64_t from, int64_t to, Segment* segment) const {
+    const ConvAxis &y = s_.rows, &x = s_.columns;
+    const int64_t top = by_tap_ ? y.start + tap / x.kernel * y.dilation : 0;
+    const int64_t left = by_tap_ ? x.start + tap % x.kernel * x.dilation : 0;
+    int64_t low = 0, high = x.count, count = 0;
+    while (by_tap_ && low < high && left + low * x.stride < 0) low++;
+    while (by_tap_ && low < high && left + (high - 1) * x.stride >= x.size) high--;
+    for (int64_t line = from / x.count; line * x.count < to; line++) {
+      const int64_t n = line / y.count, at = top + line % y.count * y.stride;
+      const int64_t first = max(low, from - line * x.count), end = min(high, to - line * x.count);
+      if (first >= end || (by_tap_ && (at < 0 || at >= y.size))) continue;
+      segment[count++] = {(n * s_.groups * s_.inputs) * plane_ + at * pitch_ + left + first * x.stride,
+                          line * x.count + first, end - first};
+    }
+    return count;
+  }
+
+  // Adds up the parts, and transposes sums [sliver][tap][channel][NR] to filters.
   void finish(const float* sums, int64_t sum_size) const {
-    const int64_t per_sliver = NR<float> / W;
+    const int64_t per_sliver = NR<float> / W, K = s_.inputs * taps_;
     parallel_for(s_.groups * slivers_ * per_sliver, [&](int64_t t) {
       const int64_t sliver = t / per_sliver % slivers_, group = t / per_sliver / slivers_, lane = t % per_sliver * W;
       const int64_t o = sliver * NR<float> + lane, filters = min<int64_t>(W, s_.outputs - o);
-      const float* src = sums + (group * slivers_ + sliver) * K_ * NR<float> + lane;
-      for (int64_t k = 0; k < K_; k += W) {
+      const float* src = sums + (group * slivers_ + sliver) * K * NR<float> + lane;
+      for (int64_t k = 0; k < K; k += W) {
         vf r[W];
         for (int64_t i = 0; i < W; i++) {
+          const int64_t at = by_tap_ ? (k + i) % taps_ * s_.inputs + (k + i) / taps_ : k + i;
           r[i] = vf{};
-          for (int64_t part = 0; part < parts_ && k + i < K_; part++)
-            r[i] += load(src + part * sum_size + (k + i) * NR<float>);
+          for (int64_t part = 0; part < parts_ && k + i < K; part++)
+            r[i] += load(src + part * sum_size + at * NR<float>);
         }
         transpose<float>(r);
-        for (int64_t i = 0; i < filters; i++) store_n(p_.gweight + (group * s_.outputs + o + i) * K_ + k, r[i], K_ - k);
+        for (int64_t i = 0; i < filters; i++) store_n(p_.gweight + (group * s_.outputs + o + i) * K + k, r[i], K - k);
       }
     });
   }
 
   const ConvBackwardWeight& p_;
-  const ConvShape& s_;
-  int64_t taps_, K_, slivers_, pixels_;
+  const ConvShape s_;
+  int64_t taps_, slivers_, pixels_;
+  bool by_tap_;  // panels of channels, tap by tap; otherwise of channels' taps, all alike
   Window window_;
   bool in_place_;
-  Panels panels_;                  // of taps
+  Panels panels_;
   int64_t images_, cuts_, parts_;  // prepared at a time; of the panels and of the pixels among tasks
+  int64_t pitch_, plane_;
 };
 
 }  // namespace

@@ -6,50 +6,55 @@
 
 namespace minidl::MINIDL_ISA {
 
-// c[MR_, NV_ vectors] (+)= A b: as `microkernel`, but A[i, k] is a[row[i] + offset[k]]: rows are output pixels and k
-// are taps, or rows are taps and k are pixels; either way an image is read in place.
+// Steps of K that lie evenly: A[i, k] is image[row[i] + at + k * step], B[k] the NR floats at (first + k) * NR.
+struct Segment {
+  int64_t at, first, length;
+};
+
+// c[place[i], NV_ vectors] (+)= sum over segments of A B, for MR_ rows. Rows are output pixels, segments taps, k
+// channels; or rows are channels, segments rows of pixels, k pixels. Either way the image is read where it lies.
 template <int MR_, int NV_>
-void gathering_microkernel(int64_t kc, const float* a, const int64_t* offset, const int64_t* row, const float* b,
-                           float* c, int64_t ldc, bool accumulate) {
+void segments_microkernel(int64_t segments, const Segment* segment, int64_t step, const float* image,
+                          const int64_t* row, const float* b, float* c, const int64_t* place, bool accumulate) {
   vf acc[MR_][NV_];
   MINIDL_UNROLL
   for (int i = 0; i < MR_; i++)
-    for (int v = 0; v < NV_; v++) {
-      acc[i][v] = vf{};
-      __builtin_prefetch(c + i * ldc + v * W, 1);
-    }
-  for (int64_t k = 0; k < kc; k++, b += NR<float>) {
-    vf bv[NV_];
-    const float* ak = a + offset[k];
-    for (int v = 0; v < NV_; v++) {
-      bv[v] = load(b + v * W);
-      __builtin_prefetch(b + 16 * NR<float> + v * W);
-    }
-    MINIDL_UNROLL
-    for (int i = 0; i < MR_; i++) {
-      vf ai = splatf(ak[row[i]]);
-      for (int v = 0; v < NV_; v++) acc[i][v] += ai * bv[v];
+    for (int v = 0; v < NV_; v++) acc[i][v] = vf{};
+  for (int64_t s = 0; s < segments; s++) {
+    const float* ak = image + segment[s].at;
+    const float* bk = b + segment[s].first * NR<float>;
+    for (int64_t k = 0; k < segment[s].length; k++, ak += step, bk += NR<float>) {
+      vf bv[NV_];
+      for (int v = 0; v < NV_; v++) {
+        bv[v] = load(bk + v * W);
+        __builtin_prefetch(bk + 16 * NR<float> + v * W);
+      }
+      MINIDL_UNROLL
+      for (int i = 0; i < MR_; i++) {
+        vf ai = splatf(ak[row[i]]);
+        for (int v = 0; v < NV_; v++) acc[i][v] += ai * bv[v];
+      }
     }
   }
   MINIDL_UNROLL
   for (int i = 0; i < MR_; i++)
     for (int v = 0; v < NV_; v++) {
-      float* p = c + i * ldc + v * W;
+      float* p = c + place[i] + v * W;
       store(p, accumulate ? load(p) + acc[i][v] : acc[i][v]);
     }
 }
 
-using GatheringMicrokernel = void (*)(int64_t, const float*, const int64_t*, const int64_t*, const float*, float*,
-                                      int64_t, bool);
+using SegmentsMicrokernel = void (*)(int64_t, const Segment*, int64_t, const float*, const int64_t*, const float*,
+                                     float*, const int64_t*, bool);
 template <int NV_, int... I>
-GatheringMicrokernel gathering_of_height(int rows, Lanes<I...>) {
-  static constexpr GatheringMicrokernel table[] = {gathering_microkernel<I + 1, NV_>...};
+SegmentsMicrokernel segments_of_height(int rows, Lanes<I...>) {
+  static constexpr SegmentsMicrokernel table[] = {segments_microkernel<I + 1, NV_>...};
   return table[rows - 1];
 }
 // `columns` says how many of the NR columns matter: all are computed, or the first vector only.
-MINIDL_INLINE GatheringMicrokernel gathering(int rows, int64_t columns) {
+MINIDL_INLINE SegmentsMicrokernel segments_kernel(int rows, int64_t columns) {
   using Rows = MakeLanes<MR>::type;
-  return columns <= W ? gathering_of_height<1>(rows, Rows{}) : gathering_of_height<NV>(rows, Rows{});
+  return columns <= W ? segments_of_height<1>(rows, Rows{}) : segments_of_height<NV>(rows, Rows{});
 }
 
 // Part of an image's planes: rows [top, top + height), columns [left, left + width), zeros where the image has nothing.
