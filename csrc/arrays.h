@@ -145,7 +145,25 @@ class Checked {
     }
     return static_cast<const T*>(PyArray_DATA(a));
   }
+  // The same of any number of axes.
+  struct Layout {
+    int axes;
+    int64_t sizes[NPY_MAXDIMS], strides[NPY_MAXDIMS];
+  };
+  template <class T>
+  const T* strided(const char* name, py::handle array, Layout& layout) const {
+    PyArrayObject* a = get(name, array);
+    layout.axes = PyArray_NDIM(a);
+    typed<T>(name, array, PyArray_DIMS(a), static_cast<size_t>(layout.axes));
+    for (int i = 0; i < layout.axes; i++) {
+      if (PyArray_STRIDE(a, i) % static_cast<npy_intp>(sizeof(T))) fail(name, "strides of whole elements", a);
+      layout.sizes[i] = PyArray_DIM(a, i);
+      layout.strides[i] = PyArray_STRIDE(a, i) / static_cast<npy_intp>(sizeof(T));
+    }
+    return static_cast<const T*>(PyArray_DATA(a));
+  }
 
+  PyArrayObject* array(const char* name, py::handle array) const { return get(name, array); }
   void require(bool holds, const char* name, const std::string& expected) const {
     if (!holds) throw py::value_error(said(name, expected, "something else"));
   }

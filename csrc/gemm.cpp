@@ -4,29 +4,117 @@
 namespace minidl {
 namespace {
 
-// Axes of the batch from the last one on; those that go on from their neighbour's memory in both arrays are one.
+// The batch's axes of one operand, aligned with those of c: stride 0 where it has none, or one element.
+void broadcast(const Checked& check, const char* name, const Checked::Layout& of, const Checked::Layout& c,
+               int64_t* strides) {
+  for (int axis = 0; axis < c.axes - 2; axis++) {
+    int own = axis - (c.axes - of.axes);
+    bool spread = own < 0 || of.sizes[own] == 1;
+    check.require(spread || of.sizes[own] == c.sizes[axis], name, "leading axes that broadcast to those of c");
+    strides[axis] = spread ? 0 : of.strides[own];
+  }
+}
+
 template <class T>
 void launch_matmul(py::handle a, py::handle b, py::handle c, void (*kernel)(const MatmulOf<T>&)) {
   Checked check("matmul.cpu");
-  MatmulOf<T> p;
-  auto shape_a = check.shape<2>("a", a);
-  auto shape_b = check.shape<2>("b", b);
-  std::array<int64_t, 2> strides_a, strides_b;
-  p.M = shape_a[0], p.K = shape_a[1], p.N = shape_b[1];
-  p.a = check.strided<T, 2>("a", a, {p.M, p.K}, strides_a);
-  p.b = check.strided<T, 2>("b", b, {p.K, p.N}, strides_b);
-  p.c = check.output<T>("c", c, {p.M, p.N});
-  p.ars = strides_a[0], p.acs = strides_a[1], p.brs = strides_b[0], p.bcs = strides_b[1];
-  p.axes = 0;
+  Checked::Layout la, lb, lc;
+  MatmulOf<T> p{};
+  p.a = check.strided<T>("a", a, la);
+  p.b = check.strided<T>("b", b, lb);
+  p.c = check.packed_output<T>("c", c, c);
+  check.strided<T>("c", c, lc);
+  check.require(la.axes >= 2 && la.axes <= lc.axes, "a", "2 axes or more, but no more than c");
+  check.require(lb.axes >= 2 && lb.axes <= lc.axes, "b", "2 axes or more, but no more than c");
+  check.require(lc.axes - 2 <= MAX_BATCH_AXES, "c", "16 leading axes at most");
+  p.M = la.sizes[la.axes - 2], p.ars = la.strides[la.axes - 2], p.K = la.sizes[la.axes - 1],
+  p.acs = la.strides[la.axes - 1];
+  p.N = lb.sizes[lb.axes - 1], p.bcs = lb.strides[lb.axes - 1], p.brs = lb.strides[lb.axes - 2];
+  check.require(lb.sizes[lb.axes - 2] == p.K, "b", "as many rows as a has columns");
+  check.require(lc.sizes[lc.axes - 2] == p.M && lc.sizes[lc.axes - 1] == p.N, "c", "(..., M, N)");
+  int64_t dense = 1;
+  for (int axis = lc.axes - 1; axis >= 0; dense *= lc.sizes[axis--])
+    check.require(lc.sizes[axis] <= 1 || lc.strides[axis] == dense, "c", "a C-contiguous array");
+  p.axes = lc.axes - 2;
+  for (int axis = 0; axis < p.axes; axis++) p.sizes[axis] = lc.sizes[axis];
+  broadcast(check, "a", la, lc, p.a_strides);
+  broadcast(check, "b", lb, lc, p.b_strides);
+  // Rows of a that go on through an axis which b lacks: one product of more rows.
+  while (p.axes && !p.b_strides[p.axes - 1] && p.a_strides[p.axes - 1] == p.M * p.ars) p.M *= p.sizes[--p.axes];
   launch(kernel, p);
 }
+
+template <class T>
+void launch_linear(py::handle x, py::handle weight, py::handle packed, py::handle scale, py::handle bias,
+                   py::handle residual, int activation, py::handle y, void (*kernel)(const MatmulOf<T>&)) {
+  Checked check("linear.cpu");
+  auto [rows, inputs] = check.shape<2>("x", x);
+  auto [outputs, columns] = check.shape<2>("weight", weight);
+  std::array<int64_t, 2> xs, ws;
+  MatmulOf<T> p{};
+  p.a = check.strided<T, 2>("x", x, {rows, inputs}, xs);
+  p.b = check.strided<T, 2>("weight", weight, {outputs, inputs}, ws);
+  p.packed = check.optional<T>("packed", packed, {packed_size(inputs, outputs)});
+  p.scale = check.optional<T>("scale", scale, {outputs});
+  p.bias = check.optional<T>("bias", bias, {outputs});
+  p.residual = check.optional<T>("residual", residual, {rows, outputs});
+  p.c = check.output<T>("y", y, {rows, outputs});
+  p.M = rows, p.N = outputs, p.K = inputs;
+  p.ars = xs[0], p.acs = xs[1], p.brs = ws[1], p.bcs = ws[0];
+  p.activation = static_cast<Activation>(activation);
+  launch(kernel, p);
+}
+
+template <class T>
+void launch_column_sums(py::handle x, py::handle sums, void (*kernel)(const ColumnSumsOf<T>&)) {
+  Checked check("linear.cpu");
+  auto [rows, columns] = check.shape<2>("x", x);
+  std::array<int64_t, 2> strides;
+  ColumnSumsOf<T> p;
+  p.x = check.strided<T, 2>("x", x, {rows, columns}, strides);
+  check.require(strides[1] == 1 || columns <= 1, "x", "rows that lie along memory");
+  p.sums = check.output<T>("sums", sums, {columns});
+  p.M = rows, p.N = columns, p.stride = strides[0];
+  launch(kernel, p);
+}
+
+bool is_double(py::handle array) { return Checked("gemm.cpu").is("output", array, NPY_FLOAT64); }
 
 }  // namespace
 
 void bind_gemm(py::module_& m) {
+  py::list names;
+  for (const char* name : activation_names) names.append(name);
+  m.attr("activations") = names;
+  m.def("packed_size", &packed_size);
   m.def("matmul", [](py::handle a, py::handle b, py::handle c) {
-    if (Checked("matmul.cpu").is("c", c, NPY_FLOAT64)) return launch_matmul<double>(a, b, c, matmul_double);
-    launch_matmul<float>(a, b, c, matmul);
+    if (is_double(c))
+      launch_matmul<double>(a, b, c, matmul_double);
+    else
+      launch_matmul<float>(a, b, c, matmul);
+  });
+  m.def("linear", [](py::handle x, py::handle weight, py::handle packed, py::handle scale, py::handle bias,
+                     py::handle residual, int activation, py::handle y) {
+    if (is_double(y))
+      launch_linear<double>(x, weight, packed, scale, bias, residual, activation, y, matmul_double);
+    else
+      launch_linear<float>(x, weight, packed, scale, bias, residual, activation, y, matmul);
+  });
+  m.def("pack_weight", [](py::handle weight, py::handle packed) {
+    Checked check("linear.cpu");
+    auto [outputs, inputs] = check.shape<2>("weight", weight);
+    std::array<int64_t, 2> strides;
+    PackMatrix p;
+    p.b = check.strided<float, 2>("weight", weight, {outputs, inputs}, strides);
+    p.packed = check.output<float>("packed", packed, {packed_size(inputs, outputs)});
+    p.K = inputs, p.N = outputs, p.brs = strides[1], p.bcs = strides[0];
+    launch(pack_matrix, p);
+  });
+  m.def("column_sums", [](py::handle x, py::handle sums) {
+    if (is_double(sums))
+      launch_column_sums<double>(x, sums, column_sums_double);
+    else
+      launch_column_sums<float>(x, sums, column_sums);
   });
 }
 

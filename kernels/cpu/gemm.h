@@ -6,47 +6,12 @@
 //
 // Source: Goto, van de Geijn 2008, "Anatomy of high-performance matrix multiplication".
 #pragma once
+#include "kernels/cpu/epilogue.h"
 #include "kernels/cpu/thin.h"
 
 namespace minidl::MINIDL_ISA {
 
 constexpr int64_t MC = 20 * MR;  // rows of a task: its packed A (420 KiB in float32) stays in L2
-
-enum class Activation { none, relu };
-
-// What is done to each element of C when its sum is complete, in this order.
-template <class T>
-struct Epilogue {
-  const T* scale = nullptr;  // [N], times
-  const T* bias = nullptr;   // [N], plus
-  Activation activation = Activation::none;
-  const T* residual = nullptr;  // [M, N], plus; rows are ld_residual apart
-  int64_t ld_residual = 0;
-
-  bool any() const { return scale || bias || residual || activation != Activation::none; }
-  Epilogue columns_from(int64_t n) const {
-    Epilogue e = *this;
-    if (scale) e.scale += n;
-    if (bias) e.bias += n;
-    if (residual) e.residual += n;
-    return e;
-  }
-  MINIDL_INLINE vec<T> operator()(vec<T> x, int64_t m, int64_t n, int64_t lanes) const {
-    if (scale) x *= load_n(scale + n, lanes);
-    if (bias) x += load_n(bias + n, lanes);
-    if (activation == Activation::relu) x = x > 0 ? x : (x == x ? vec<T>{} : x);
-    if (residual) x += load_n(residual + m * ld_residual + n, lanes);
-    return x;
-  }
-  // To C[m + rows, n + columns], which begins at c.
-  void apply(T* c, int64_t ldc, int64_t m, int64_t rows, int64_t n, int64_t columns) const {
-    for (int64_t i = 0; i < rows; i++)
-      for (int64_t j = 0; j < columns; j += LANES<T>) {
-        T* p = c + i * ldc + j;
-        store_n(p, (*this)(load_n(p, columns - j), m + i, n + j, columns - j), columns - j);
-      }
-  }
-};
 
 // -- B packed: slices of KC, each [sliver][kc][NR], the last sliver filled up with 0 ----------------------------------
 

@@ -126,7 +126,7 @@ void thin_rows(int64_t N, int64_t K, const T* x, int64_t ldx, const Strided<T>& 
   constexpr int64_t PAGE = 4096 / sizeof(T);
   const int64_t pitch = round_up(M * N, PAGE);
   Scratch<T> room(deep * pitch + PAGE);
-  T* parts = room + (B.data - room.get() + PAGE / 2 & (PAGE - 1));
+  T* parts = room + ((B.data - room.get() + PAGE / 2) & (PAGE - 1));
   parallel_for(wide * deep, [&](int64_t i) { block(i, parts + i / wide * pitch, N); });
   for (int64_t m = 0; m < M; m++)
     for (int64_t n = 0; n < N; n += LANES<T>) {

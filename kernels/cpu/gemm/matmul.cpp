@@ -16,7 +16,13 @@ void product(const MatmulOf<T>& p, int64_t index) {
     b += rest % p.sizes[axis] * p.b_strides[axis];
     rest /= p.sizes[axis];
   }
-  gemm<T>(p.M, p.N, p.K, p.a + a, p.ars, p.acs, p.b + b, p.brs, p.bcs, p.c + index * p.M * p.N, p.N);
+  T* c = p.c + index * p.M * p.N;
+  const Epilogue<T> e{p.scale, p.bias, p.activation, p.residual, p.N};
+  const bool in_place = p.M <= FEW;  // (read once, a packed matrix gains nothing)
+  if (p.packed && !in_place)
+    gemm_prepacked<T>(p.M, p.N, p.K, p.a, p.ars, p.acs, p.packed, c, p.N, e);
+  else
+    gemm<T>(p.M, p.N, p.K, p.a + a, p.ars, p.acs, p.b + b, p.brs, p.bcs, c, p.N, e);
 }
 
 template <class T>
@@ -27,15 +33,28 @@ void products(const MatmulOf<T>& p) {
   if (batch == 1 || work >= LARGE) {
     for (int64_t i = 0; i < batch; i++) product(p, i);
   } else {
-    parallel_chunks(batch, max<int64_t>(1, static_cast<int64_t>(LARGE / 8 / work)), [&](int64_t first, int64_t end) {
+    parallel_chunks(batch, static_cast<int64_t>(LARGE / 8 / (work + 1)), [&](int64_t first, int64_t end) {
       for (int64_t i = first; i < end; i++) product(p, i);
     });
   }
+}
+
+// A row of ones times x.
+template <class T>
+void sums(const ColumnSumsOf<T>& p) {
+  const T one = 1;
+  if (p.M > 0)
+    thin<T>(1, p.N, p.M, {&one, 0, 0}, {p.x, p.stride, 1}, p.sums, p.N, 1, false);
+  else
+    std::memset(p.sums, 0, sizeof(T) * static_cast<size_t>(p.N));
 }
 
 }  // namespace
 
 void matmul(const Matmul& p) { products(p); }
 void matmul_double(const MatmulDouble& p) { products(p); }
+void pack_matrix(const PackMatrix& p) { pack_b(p.K, p.N, p.b, p.brs, p.bcs, p.packed); }
+void column_sums(const ColumnSums& p) { sums(p); }
+void column_sums_double(const ColumnSumsDouble& p) { sums(p); }
 
 }  // namespace minidl::MINIDL_ISA
