@@ -12,7 +12,7 @@ from rich.console import Console
 
 import minidl as ml
 
-from .. import nn, optim
+from .. import kernels, nn, optim
 from ..data import DataLoader, TensorDataset, fashion_mnist
 from ..errors import DeviceError, fields, message
 from ..io import load
@@ -31,7 +31,8 @@ def demo(data: str = typer.Option(None, help=DATA),
          out: Path = typer.Option(Path("runs/demo"), help="Where checkpoints and the picture go."),
          epochs: int = typer.Option(None, min=1, help="How often to go through the training images."),
          seed: int = typer.Option(0, min=0, help="The same seed gives the same bits."),
-         threads: int = typer.Option(1, help="Threads of NumPy's matrix products; more help only on an idle machine."),
+         threads: int = typer.Option(None, help="Threads of the kernels; the bits are the same at any number. Default: one "
+                                                "per core, or one where the references run."),
          resume: bool = typer.Option(False, "--resume", help="Go on where the last run in this folder stopped."),
          evaluate: Path = typer.Option(None, hidden=True),
          as_json: bool = typer.Option(False, "--json", help="One JSON object at the end, and nothing else.")):
@@ -40,7 +41,8 @@ def demo(data: str = typer.Option(None, help=DATA),
     if evaluate is not None:
         return report(evaluate, out, as_json)
     _need_pillow()
-    ml.set_num_threads(threads)
+    if threads is not None or kernels.cpu is None:     # (NumPy's BLAS waits by spinning: one thread is safe)
+        ml.set_num_threads(1 if threads is None else threads)
     last = out / "last.safetensors"
     settings = {"data": data, "epochs": epochs, "seed": seed}
     if resume and last.exists():
