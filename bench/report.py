@@ -112,8 +112,8 @@ def table(group, document):
 def _cells(row, names, shares, least):
     found, share, wanted = ratio(row), row.get("share"), row.get("share wanted", 0)
     cells = [_times(row["times"].get(name)) for name in names]
-    cells.append(_marked(f"{found:.2f}", found >= (least or 0)) if found else "")
-    return cells + [_marked(f"{share:.0%}", share >= wanted) if share else ""] * shares
+    cells.append(_marked(f"{found:.2f}", round(found, 2) >= (least or 0)) if found else "")
+    return cells + [_marked(f"{share:.0%}", round(share, 2) >= wanted) if share else ""] * shares
 
 
 def _means(group, rows, threads):
@@ -128,9 +128,9 @@ def _means(group, rows, threads):
                  for v in dict.fromkeys(row["variant"] for row in of)]
         rivals = [name for name in of[0]["times"] if name != "minidl"]
         parts += [f"to {LABELS[name]} {mean(ratio(row, name) for row in of):.2f}" for name in rivals if len(rivals) > 1]
-        under = sum(ratio(row) < (group.least or 0) for row in of)
+        under = sum(round(ratio(row), 2) < (group.least or 0) for row in of)
         under = f"; {under} of {len(of)} rows under {group.least}" if group.least else ""
-        whole = _marked(f"{whole:.2f}", whole >= (group.mean or 0))
+        whole = _marked(f"{whole:.2f}", round(whole, 2) >= (group.mean or 0))
         said.append(f"{n} thread{'s' * (n > 1)}: geometric mean {whole} ({', '.join(parts)}){under}.\n")
     return said
 
