@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 
 from .. import shapes
-from ..backend import random
+from ..backend.random import Key
 from ..dispatch import Kernel, register
 from . import cpu
 from .arrays import unless_float32
@@ -61,16 +61,19 @@ def _odd_parameters(scale, is_causal, offset, window_size, softcap, dropout_p, d
     numbers = isinstance(scale, (float, int, type(None))) and isinstance(softcap, (float, int))
     if not numbers or not all(isinstance(n, int) for n in (offset, *window_size)) or abs(offset) > _FAR:
         return "parameters of unusual types"
-    if dropout_p:
-        return "dropout"
+    if dropout_p and not (isinstance(dropout_key, Key) and 0 < dropout_p <= 1):
+        return "no such dropout"
     return None
 
 
 def _settings(query, scale, is_causal, offset, window_size, softcap, dropout_p, dropout_key):
     """What the extension wants to know: scale, softcap, offset, how many keys before and behind, dropout."""
     before, behind = [_FAR if n < 0 else min(n, _FAR) for n in window_size]
-    scale = query.shape[-1] ** -0.5 if scale is None else scale
-    return scale, softcap, offset, before, 0 if is_causal else behind, None
+    scale, dropout = query.shape[-1] ** -0.5 if scale is None else scale, None
+    if dropout_p:
+        kept = 1 / (1 - dropout_p) if dropout_p < 1 else 0.0
+        dropout = dropout_key.seed, dropout_key.stream, round((1 - dropout_p) * 2**31), kept
+    return scale, softcap, offset, before, 0 if is_causal else behind, dropout
 
 
 def _forward(xp, query, key, value, bias, mask, *params):
@@ -83,7 +86,7 @@ def _forward(xp, query, key, value, bias, mask, *params):
 
 def _backward(xp, g, kept, query, key, value, bias, mask, **params):
     (out, logsum), lead = kept, query.shape[:-3]
-    inputs = [_rows(query), _rows(key), _rows(value), _plane(bias, lead), _plane(mask, lead), _rows(g), _rows(out), logsum]
+    inputs = [*map(_rows, (query, key, value)), _plane(bias, lead), _plane(mask, lead), _rows(g), _rows(out), logsum]
     settings = _settings(query, **params)
 
     def of_bias():

@@ -25,7 +25,7 @@ struct Held {
   float *k, *v, *k_width, *gk, *gv;
   PackedQueries queries;
   float *q_rows, *g_rows;
-  float *weights, *slopes, *added, *capped;  // (SLIVERS, KEYS, LANE) the first two
+  float *weights, *slopes, *added, *kept, *capped;  // (SLIVERS, KEYS, LANE) the first two
 
   // Lays the parts out one after the other in `at`; gives the size of them all.
   static int64_t lay_out(const AttentionBackward& p, int64_t keys, Held* held, float* at) {
@@ -47,8 +47,10 @@ struct Held {
              take(SLIVERS * BLOCK),
              take(SLIVERS * BLOCK),
              nullptr,
+             nullptr,
              nullptr};
     if (p.bias.data || p.mask.data) held->added = take(BLOCK);
+    if (p.drops) held->kept = take(BLOCK);
     if (p.softcap != 0.f) held->capped = take(BLOCK);
     return at - begin;
   }
@@ -90,16 +92,22 @@ void meet(const AttentionBackward& p, int64_t b, int64_t h, Range range, int64_t
                              all.delta + q.first};
     float *weights = held.weights + s * BLOCK, *slopes = held.slopes + s * BLOCK;
     gradients_of_scores(q, k0, panels, met[s], held.k + at * p.width, held.v + at * p.value_width, rows,
-                        {weights, slopes, held.added, held.capped});
+                        {weights, slopes, held.added, held.kept, held.capped});
     const int64_t from = panels.start(met[s].first), end = panels.start(met[s].end);
     if (held.capped)
       for (int64_t i = from * LANE; i < end * LANE; i += W) {
         const vf bent = load(held.capped + i);
         store(slopes + i, load(slopes + i) * (1.f - bent * bent));
       }
-    for (int64_t d = 0; d < dims.count; d++)
-      tile(end - from, held.k_width + at * p.width + dims.start(d) * n + from * dims.height(d), nullptr, dims.height(d),
-           slopes + from * LANE, LANE, gq + q.first * p.width + dims.start(d) * LANE, LANE, true);
+    const int64_t full = max(from, min(end, q.seen_by_all() - k0)) - from, some = end - from - full;
+    for (int64_t d = 0; d < dims.count; d++) {
+      const int height = dims.height(d);
+      const float* k = held.k_width + at * p.width + dims.start(d) * n + from * height;
+      float* to = gq + q.first * p.width + dims.start(d) * LANE;
+      const float* own = slopes + from * LANE;
+      if (full > 0) tile(full, k, nullptr, height, own, LANE, to, LANE, true);
+      if (some > 0) tile(some, k + full * height, nullptr, height, own + full * LANE + W, W, to + W, LANE, true);
+    }
   }
   int64_t offset[QUERIES];
   for (int64_t i = 0; i < QUERIES; i++) offset[i] = i / LANE * BLOCK + i % LANE;

@@ -98,7 +98,8 @@ void attention_bias(const AttentionBias& p) {
     const Memory memory{{q, g, sums, sums + QUERIES},
                         k,
                         v,
-                        {tiles, tiles + KEYS * LANE, adds ? tiles + 2 * KEYS * LANE : nullptr, nullptr}};
+                        {tiles, tiles + KEYS * LANE, adds ? tiles + 2 * KEYS * LANE : nullptr,
+                         p.drops ? tiles + 3 * KEYS * LANE : nullptr, nullptr}};
     for (int64_t t = own_queries.first; t < (to.query ? own_queries.end : own_queries.first + 1); t++)
       for (int64_t s = own_keys.first; s < (to.key ? own_keys.end : own_keys.first + 1); s++)
         *to.at(own_batch.first, own_heads.first, t, s) = 0;

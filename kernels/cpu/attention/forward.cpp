@@ -53,8 +53,13 @@ void softmax_block(Rows& r, float* s, int64_t n, int64_t value_width) {
       }
 }
 
+// Scratch of a task beside what its slivers hold: (KEYS, LANE) each; null where there is no bias or mask, no dropout.
+struct Tiles {
+  float *s, *added, *kept;
+};
+
 // A sliver meets the block of n keys at k0.
-void attend(const Sliver& q, Rows& r, int64_t k0, int64_t n, const Packed& packed, float* s, float* added) {
+void attend(const Sliver& q, Rows& r, int64_t k0, int64_t n, const Packed& packed, const Tiles& tiles) {
   const Attention& p = q.p;
   const Range seen = q.seen();
   const int64_t low = max(seen.first, k0), high = min(seen.end, k0 + n);
@@ -63,17 +68,29 @@ void attend(const Sliver& q, Rows& r, int64_t k0, int64_t n, const Packed& packe
   int64_t i = 0;
   while (k0 + panels.start(i + 1) <= low) i++;
   const int64_t from = panels.start(i);  // within the block; the first panel may hold some keys that are hidden
-  for (; i < panels.count && k0 + panels.start(i) < high; i++)
-    tile(p.width, packed.k + (k0 + panels.start(i)) * p.width, nullptr, panels.height(i), r.q, LANE,
-         s + (panels.start(i) - from) * LANE, LANE, false);
+  const int64_t half = min(high, max(q.seen_by_all(), k0 + from));  // from here on W lanes see keys
+  float* s = tiles.s;
+  for (; i < panels.count && k0 + panels.start(i) < high; i++) {
+    const int64_t start = panels.start(i), x = k0 + start >= half ? W : 0;
+    tile(p.width, packed.k + (k0 + start) * p.width, nullptr, panels.height(i), r.q + x, static_cast<int>(LANE - x),
+         s + (start - from) * LANE + x, LANE, false);
+  }
   const Range keys{k0 + from, high};
-  const int64_t used = keys.end - keys.first;
-  if (added) gather_added(q, keys, added);
-  finish_scores(q, keys, s, added, nullptr);
-  softmax_block(r, s, used, p.value_width);
-  for (int64_t d = 0; d < dims.count; d++)
-    tile(used, packed.v + k0 * p.value_width + dims.start(d) * n + from * dims.height(d), nullptr, dims.height(d), s,
-         LANE, r.out + dims.start(d) * LANE, LANE, r.started);
+  if (tiles.added) gather_added(q, keys, tiles.added);
+  finish_scores(q, keys, s, tiles.added, nullptr);
+  softmax_block(r, s, high - keys.first, p.value_width);
+  if (tiles.kept) {
+    draw_kept(q, keys, tiles.kept);
+    for (int64_t j = 0; j < (high - keys.first) * LANE; j += W) store(s + j, load(s + j) * load(tiles.kept + j));
+  }
+  const int64_t all = half - keys.first, some = high - half;
+  for (int64_t d = 0; d < dims.count; d++) {
+    const int height = dims.height(d);
+    const float* v = packed.v + k0 * p.value_width + dims.start(d) * n + from * height;
+    float* out = r.out + dims.start(d) * LANE;
+    tile(all, v, nullptr, height, s, LANE, out, LANE, r.started);
+    if (some > 0) tile(some, v + all * height, nullptr, height, s + all * LANE + W, W, out + W, LANE, true);
+  }
   r.started = true;
 }
 
@@ -92,9 +109,8 @@ void finish(const AttentionForward& p, const Sliver& q, Rows& r) {
 
 // Up to SLIVERS slivers, from query `first` on, of one head.
 void block_of_queries(const AttentionForward& p, int64_t b, int64_t h, int64_t first, const Packed& packed,
-                      float* scratch, float* added) {
+                      float* scratch, const Tiles& tiles) {
   const int64_t sliver = (p.width + p.value_width + 2) * LANE, count = min(SLIVERS, ceil_div(p.queries - first, LANE));
-  float* s = scratch + SLIVERS * sliver;
   Rows rows[SLIVERS];
   for (int64_t i = 0; i < count; i++) {
     Sliver q(p, b, h, first + i * LANE);
@@ -107,7 +123,7 @@ void block_of_queries(const AttentionForward& p, int64_t b, int64_t h, int64_t f
   const Range seen = keys_seen(p, first, min(p.queries, first + count * LANE));
   for (int64_t k0 = seen.first / KEYS * KEYS; k0 < seen.end; k0 += KEYS)
     for (int64_t i = 0; i < count; i++)
-      attend(Sliver(p, b, h, first + i * LANE), rows[i], k0, min(KEYS, p.keys - k0), packed, s, added);
+      attend(Sliver(p, b, h, first + i * LANE), rows[i], k0, min(KEYS, p.keys - k0), packed, tiles);
   for (int64_t i = 0; i < count; i++) finish(p, Sliver(p, b, h, first + i * LANE), rows[i]);
 }
 
@@ -123,7 +139,7 @@ void attention_forward(const AttentionForward& p) {
   const int64_t together = p.heads / p.groups, blocks = ceil_div(p.queries, SLIVERS * LANE),
                 parts = parts_of(p, blocks);
   const int64_t k_size = Packed::size(p.keys, p.width), size = k_size + Packed::size(p.keys, p.value_width);
-  const int64_t scratch_size = SLIVERS * (p.width + p.value_width + 2) * LANE + KEYS * LANE;
+  const int64_t slivers = SLIVERS * (p.width + p.value_width + 2) * LANE;
   const bool adds = p.bias.data || p.mask.data;
   Scratch<float> shared(parts > 1 ? p.batch * p.groups * size : 0);
   if (parts > 1)
@@ -133,14 +149,15 @@ void attention_forward(const AttentionForward& p) {
   parallel_for(p.batch * p.groups * parts, [&](int64_t task) {
     const int64_t i = task % (p.batch * p.groups), part = parts - 1 - task / (p.batch * p.groups);  // long ones first
     const int64_t b = i / p.groups, g = i % p.groups;
-    Scratch<float> own(parts > 1 ? 0 : size), scratch(scratch_size), added(adds ? KEYS * LANE : 0);
+    Scratch<float> own(parts > 1 ? 0 : size), scratch(slivers + 3 * KEYS * LANE);
+    float* const s = scratch + slivers;
+    const Tiles tiles{s, adds ? s + KEYS * LANE : nullptr, p.drops ? s + 2 * KEYS * LANE : nullptr};
     float* base = parts > 1 ? shared + i * size : own.get();
     const Packed packed{base, base + k_size};
     if (parts == 1) pack_head(p, b, g, packed);
     const int64_t all = together * blocks;  // blocks of the heads that share keys: those of the same queries together
     for (int64_t j = all * part / parts; j < all * (part + 1) / parts; j++)
-      block_of_queries(p, b, g * together + j % together, j / together * SLIVERS * LANE, packed, scratch,
-                       adds ? added.get() : nullptr);
+      block_of_queries(p, b, g * together + j % together, j / together * SLIVERS * LANE, packed, scratch, tiles);
   });
 }
 

@@ -31,8 +31,8 @@ inline void pack_rows(const AttentionGradients& p, int64_t b, int64_t h, int64_t
 
 // Scratch of one block: the first two are results.
 struct Tiles {
-  float *weights, *slopes;  // [key][LANE]: after dropout; and the gradient of the scores (of the bias)
-  float *added, *capped;    // null where there is no bias or mask, no softcap
+  float *weights, *slopes;       // [key][LANE]: after dropout; and the gradient of the scores (of the bias)
+  float *added, *kept, *capped;  // null where there is no bias or mask, no dropout, no softcap
 };
 
 // Panels of the keys [k0, k0 + n) that a sliver meets: from the first to before the last of Panels(n).
@@ -53,20 +53,27 @@ inline void gradients_of_scores(const Sliver& q, int64_t k0, const Panels& panel
   const Attention& p = q.p;
   vf logsum[NV], delta[NV];
   for (int x = 0; x < NV; x++) logsum[x] = load(rows.logsum + x * W), delta[x] = load(rows.delta + x * W);
-  if (to.added)
-    gather_added(q, {k0 + panels.start(met.first), k0 + panels.start(met.end)},
-                 to.added + panels.start(met.first) * LANE);
+  const Range keys{k0 + panels.start(met.first), k0 + panels.start(met.end)};
+  if (to.added) gather_added(q, keys, to.added + (keys.first - k0) * LANE);
+  if (to.kept) draw_kept(q, keys, to.kept + (keys.first - k0) * LANE);
+  const int64_t half = q.seen_by_all();
   for (int64_t i = met.first; i < met.end; i++) {  // panel by panel: products are still in L1 when they are looked at
     const int64_t from = panels.start(i), end = panels.start(i + 1), at = from * LANE;
-    tile(p.width, k + from * p.width, nullptr, panels.height(i), rows.q, LANE, to.weights + at, LANE, false);
-    tile(p.value_width, v + from * p.value_width, nullptr, panels.height(i), rows.g, LANE, to.slopes + at, LANE, false);
+    const int64_t x = k0 + from >= half ? W : 0;
+    const int lanes = static_cast<int>(LANE - x), height = panels.height(i);
+    tile(p.width, k + from * p.width, nullptr, height, rows.q + x, lanes, to.weights + at + x, LANE, false);
+    tile(p.value_width, v + from * p.value_width, nullptr, height, rows.g + x, lanes, to.slopes + at + x, LANE, false);
+    if (x)
+      for (int64_t j = at; j < end * LANE; j += LANE) store(to.weights + j, vf{}), store(to.slopes + j, vf{});
     finish_scores(q, {k0 + from, k0 + end}, to.weights + at, to.added ? to.added + at : nullptr,
                   to.capped ? to.capped + at : nullptr);
     for (int64_t j = at; j < end * LANE; j += LANE)
-      for (int x = 0; x < NV; x++) {
-        const vf y = weight(load(to.weights + j + x * W) - logsum[x]);
-        store(to.weights + j + x * W, y);
-        store(to.slopes + j + x * W, y * (load(to.slopes + j + x * W) - delta[x]));
+      for (int v = 0; v < NV; v++) {
+        float *weights = to.weights + j + v * W, *slopes = to.slopes + j + v * W;
+        const vf y = weight(load(weights) - logsum[v]);
+        const vf kept = to.kept ? load(to.kept + j + v * W) : splatf(1.f);
+        store(weights, y * kept);
+        store(slopes, y * (load(slopes) * kept - delta[v]));
       }
   }
 }

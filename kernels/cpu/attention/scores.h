@@ -9,6 +9,7 @@
 #include "kernels/cpu/attention/attention.h"
 #include "kernels/cpu/math.h"
 #include "kernels/cpu/microkernel.h"
+#include "kernels/cpu/philox.h"
 
 namespace minidl::MINIDL_ISA {
 
@@ -52,11 +53,18 @@ inline void pack_keys(const float* rows, int64_t stride, int64_t n, int64_t widt
     pack(rows + keys.start(p) * stride, stride, 1, keys.height(p), width, dst + keys.start(p) * width, keys.height(p));
 }
 
-// n keys as panels [panel of the width][key][height].
+// n keys as panels [panel of the width][key][height]. Row by row: memory is read in its order.
 inline void pack_width(const float* rows, int64_t stride, int64_t n, int64_t width, float* dst) {
   const Panels dims(width);
-  for (int64_t p = 0; p < dims.count; p++)
-    pack(rows + dims.start(p), 1, stride, dims.height(p), n, dst + dims.start(p) * n, dims.height(p));
+  for (int64_t key = 0; key < n; key++, rows += stride)
+    for (int64_t p = 0; p < dims.count; p++) {
+      const int64_t start = dims.start(p), height = dims.height(p);
+      float* to = dst + start * n + key * height;
+      for (int64_t i = 0; i < height; i += W) {  // what is written too far gets overwritten, but behind the last key
+        const vf v = load_n(rows + start + i, height - i);
+        key + 1 < n ? store(to + i, v) : store_n(to + i, v, height - i);
+      }
+    }
 }
 
 // rows[lane][d] = src[d][lane] * factor[lane] for lanes below n.
@@ -79,37 +87,57 @@ struct Sliver {
   Sliver(const Attention& p, int64_t b, int64_t h, int64_t first)
       : p(p), b(b), h(h), first(first), n(min(LANE, p.queries - first)) {}
   Range seen() const { return keys_seen(p, first, first + n); }
+  // Before the keys that only the upper W lanes see; at the diagonal they make half as many products.
+  int64_t seen_by_all() const { return n > W && NV == 2 ? keys_seen(p, first, first + W).end : p.keys; }
 };
 
 // What queries are multiplied by when they are packed.
 inline float query_scale(const Attention& p) { return p.softcap != 0.f ? p.scale / p.softcap : p.scale * LOG2_E; }
 
-// added[key - first][lane]: bias and mask for the keys [keys.first, keys.end), at most KEYS of them.
+// row[i] = what bias and mask add to the score of query t with key keys.first + i, to the base 2.
+inline void added_row(const Attention& p, int64_t b, int64_t h, int64_t t, Range keys, float* row) {
+  const int64_t n = keys.end - keys.first;
+  if (p.bias.data) {
+    const float* bias = p.bias.at(b, h, t, keys.first);
+    if (p.bias.key == 1)
+      for (int64_t i = 0; i < n; i += W) store_n(row + i, load_n(bias + i, n - i) * LOG2_E, n - i);
+    else
+      for (int64_t i = 0; i < n; i++) row[i] = bias[i * p.bias.key] * LOG2_E;
+  } else {
+    std::memset(row, 0, sizeof(float) * static_cast<size_t>(n));
+  }
+  if (p.mask.data) {
+    const uint8_t* mask = p.mask.at(b, h, t, keys.first);
+    for (int64_t i = 0; i < n; i++) row[i] = mask[i * p.mask.key] ? row[i] : HIDDEN;
+  }
+}
+
+// added[key - first][lane]: of the keys [keys.first, keys.end), at most KEYS.
 inline void gather_added(const Sliver& q, Range keys, float* added) {
   const Attention& p = q.p;
   const int64_t n = keys.end - keys.first;
   const bool same = (!p.bias.data || !p.bias.query) && (!p.mask.data || !p.mask.query);  // for all queries
-  const int64_t rows = same ? 1 : q.n;
   float across[LANE * KEYS + W];
-  for (int64_t r = 0; r < rows; r++) {
-    float* row = across + r * KEYS;
-    if (p.bias.data) {
-      const float* bias = p.bias.at(q.b, q.h, q.first + r, keys.first);
-      if (p.bias.key == 1)
-        for (int64_t i = 0; i < n; i += W) store_n(row + i, load_n(bias + i, n - i) * LOG2_E, n - i);
-      else
-        for (int64_t i = 0; i < n; i++) row[i] = bias[i * p.bias.key] * LOG2_E;
-    } else {
-      std::memset(row, 0, sizeof(float) * static_cast<size_t>(n));
-    }
-    if (p.mask.data) {
-      const uint8_t* mask = p.mask.at(q.b, q.h, q.first + r, keys.first);
-      for (int64_t i = 0; i < n; i++) row[i] = mask[i * p.mask.key] ? row[i] : HIDDEN;
-    }
-  }
-  if (!same) return pack(across, KEYS, 1, static_cast<int>(rows), n, added, static_cast<int>(LANE));
+  for (int64_t r = 0; r < (same ? 1 : q.n); r++) added_row(p, q.b, q.h, q.first + r, keys, across + r * KEYS);
+  if (!same) return pack(across, KEYS, 1, static_cast<int>(q.n), n, added, static_cast<int>(LANE));
   for (int64_t i = 0; i < n; i++)
     for (int64_t x = 0; x < LANE; x += W) store(added + i * LANE + x, splatf(across[i]));
+}
+
+// kept[key - first][lane]: what dropout multiplies weights by. Element (b, h, t, s) of the scores has the random word
+// of its number.
+inline void draw_kept(const Sliver& q, Range keys, float* kept) {
+  const Attention& p = q.p;
+  const int64_t n = keys.end - keys.first;
+  float across[LANE * KEYS + W];
+  uint32_t words[KEYS + 8 + BYTES];
+  for (int64_t r = 0; r < q.n; r++) {
+    const int64_t number = ((q.b * p.heads + q.h) * p.queries + q.first + r) * p.keys + keys.first,
+                  skipped = number % 4;
+    philox(p.seed, p.stream, static_cast<uint64_t>(number / 4), ceil_div(skipped + n, 4), words);
+    for (int64_t i = 0; i < n; i++) across[r * KEYS + i] = words[skipped + i] >> 1 < p.threshold ? p.kept : 0.f;
+  }
+  pack(across, KEYS, 1, static_cast<int>(q.n), n, kept, static_cast<int>(LANE));
 }
 
 // Hides keys outside the queries' windows: s holds the keys [keys.first, keys.end).
