@@ -5,6 +5,8 @@
 namespace minidl {
 namespace {
 
+constexpr int64_t FEW = 8;  // queries that share keys, for which keys and values are better read in place
+
 // What a call of the op is about, as minidl/kernels/attention.py hands it over.
 class Arguments {
  public:
@@ -85,7 +87,8 @@ void bind_attention(py::module_& m) {
     set_parameters(p, scale, softcap, offset, before, behind, dropout);
     p.out = a.new_out(out);
     p.logsum = a.check().output<float>("logsum", logsum, {p.batch, p.heads, p.queries});
-    launch(attention_forward, p);
+    const bool few = p.heads / p.groups * p.queries <= FEW && !p.drops;
+    launch(few ? attention_decode : attention_forward, p);
   });
   m.def("backward", [](py::handle q, py::handle k, py::handle v, py::handle bias, py::handle mask, py::handle g,
                        py::handle out, py::handle logsum, py::handle gq, py::handle gk, py::handle gv, float scale,

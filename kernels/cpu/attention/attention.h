@@ -54,6 +54,7 @@ struct AttentionBias : AttentionGradients {
 };
 
 MINIDL_KERNEL(attention_forward, AttentionForward)
+MINIDL_KERNEL(attention_decode, AttentionForward)  // for few queries, without dropout
 MINIDL_KERNEL(attention_backward, AttentionBackward)
 MINIDL_KERNEL(attention_bias, AttentionBias)
 
