@@ -1,9 +1,32 @@
 #include "csrc/arrays.h"
+#include "kernels/cpu/elementwise/copy.h"
 #include "kernels/cpu/elementwise/unary.h"
 
 namespace minidl {
 
+namespace {
+
+// y = x, whatever x's strides; false: its axes are too many, or its type is not of 4 bytes.
+bool copy_array(py::handle y, py::handle x) {
+  Checked check("copy.cpu");
+  Copy p{};
+  PyArrayObject *to = check.array("y", y), *from = check.array("x", x);
+  check.require(PyArray_ISWRITEABLE(to) && PyArray_IS_C_CONTIGUOUS(to) && PyArray_TYPE(to) == PyArray_TYPE(from) &&
+                    PyArray_SAMESHAPE(to, from) && PyArray_ISNOTSWAPPED(from) && PyArray_ISNOTSWAPPED(to),
+                "y", "a contiguous array of x's shape and dtype that may be written");
+  if (PyArray_ITEMSIZE(from) != 4 || !PyArray_ISALIGNED(from) || !PyArray_SIZE(from)) return false;
+  for (int i = 0; i < PyArray_NDIM(from); i++)
+    if (PyArray_STRIDE(from, i) % 4 || !p.add(PyArray_DIM(from, i), PyArray_STRIDE(from, i) / 4)) return false;
+  p.x = static_cast<const uint32_t*>(PyArray_DATA(from));
+  p.y = static_cast<uint32_t*>(PyArray_DATA(to));
+  launch(copy, p);
+  return true;
+}
+
+}  // namespace
+
 void bind_elementwise(py::module_& m) {
+  m.def("copy", &copy_array);
   py::dict unary;
 #define X(name) unary[#name] = static_cast<int>(Unary::name);
   MINIDL_EACH_UNARY(X)

@@ -1,17 +1,27 @@
 """What every kernel's Python side asks and does: dense inputs, reasons to refuse."""
 import numpy as np
 
+from . import cpu
+
+QUICK = 2048                           # elements from which a copy of our own is quicker than NumPy's
+
 
 def dense(array):
     """The array, C-contiguous: itself, or a copy. None passes."""
-    return None if array is None else np.ascontiguousarray(array) if array.ndim else array
+    if array is None or array.flags.c_contiguous:
+        return array
+    if array.size >= QUICK and hasattr(cpu, "elementwise"):
+        copy = np.empty(array.shape, array.dtype)
+        if cpu.elementwise.copy(copy, array):
+            return copy
+    return np.ascontiguousarray(array)
 
 
 def packed(array):
     """The array if its elements lie in memory without gaps, in whatever order of axes; else a copy."""
     if array.flags.forc or array.transpose(np.argsort(array.strides)[::-1]).flags.c_contiguous:
         return array
-    return array.copy()
+    return dense(array)
 
 
 def packed_like(array, other):

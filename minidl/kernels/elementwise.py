@@ -5,7 +5,6 @@ from ..dispatch import Kernel, register
 from . import cpu
 from .arrays import packed, packed_like, unless_float32
 
-
 # -- functions of one number --------------------------------------------------
 
 CHEAP, DEAR = 1 << 15, 1 << 12         # elements from which threads and a single pass pay

@@ -1,10 +1,13 @@
 """Kernels on each element where samples are too small to go: several tasks, streamed outputs, layouts, odd values."""
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis.strategies import data, integers, lists, permutations, sampled_from
 
 import minidl as ml
 from minidl.dispatch import TABLE, use_kernels
 from minidl.kernels import cpu
+from minidl.kernels.arrays import dense
 from minidl.op import REGISTRY
 from minidl.testing.kernelcheck import check_kernel, check_threads
 
@@ -13,6 +16,15 @@ if not hasattr(cpu, "elementwise"):
 
 FUNCTIONS = sorted(set(cpu.elementwise.UNARY) - {"negative", "gelu_tanh"})
 LARGE = 2_200_003                      # elements: output past the caches, and a ragged end
+
+
+@pytest.fixture(params=cpu.isas())
+def isa(request):
+    before, threads = cpu.isa(), cpu.threads()
+    cpu.set_isa(request.param)
+    yield
+    cpu.set_isa(before)
+    cpu.set_threads(threads)
 
 
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 16384, 16385, 70_001])
@@ -47,3 +59,31 @@ def test_memory_in_another_order_of_axes_stays_so():
     x = ml.ops.permute_dims(x, (0, 3, 1, 2))
     y = ml.ops.relu(x)
     assert y.data.strides == x.data.strides and (y.numpy() == np.maximum(x.numpy(), 0)).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(data())
+def test_copies_of_any_strides(data):
+    shape = data.draw(lists(integers(1, 40), min_size=1, max_size=4))
+    x = np.arange(np.prod(shape), dtype=data.draw(sampled_from(["float32", "int32"]))).reshape(shape)
+    x = x.transpose(data.draw(permutations(range(x.ndim))))
+    x = x[tuple([slice(None, None, data.draw(sampled_from([1, 1, 2, -1]))) for _ in shape])]
+    y = np.empty(x.shape, x.dtype)
+    assert cpu.elementwise.copy(y, x) and (y == x).all()
+
+
+@pytest.mark.parametrize("shape, axes", [((1700, 1300), (1, 0)), ((3, 130, 65, 100), (0, 2, 3, 1)), ((70_001, 2), (1, 0))],
+                         ids=str)
+def test_large_copies(isa, shape, axes):
+    x = np.random.default_rng(0).normal(size=shape).astype("float32").transpose(axes)
+    for n in (1, 3):
+        cpu.set_threads(n)
+        assert (dense(x) == x).all()
+
+
+def test_what_copies_do_not_take_goes_to_numpy():
+    wide = np.broadcast_to(np.arange(9000.0), (2, 9000))
+    many = np.zeros((2,) * 14, "float32")[::-1, :, ::-1, :, ::-1, :, ::-1, :, ::-1, :, ::-1, :, ::-1]
+    for x in (wide, many):
+        assert not cpu.elementwise.copy(np.empty(x.shape, x.dtype), x)
+        assert dense(x).flags.c_contiguous and (dense(x) == x).all()

@@ -38,7 +38,8 @@ def train(policy, rule, settings, threads=1, steps=3):
 
 @pytest.mark.parametrize("rule, settings", RULES, ids=str)
 def test_steps_are_those_of_the_rule(rule, settings):
-    (expected, states), (got, own), (again, _) = (train(p, rule, settings, n) for p, n in (("off", 1), ("cpu", 1), ("cpu", 3)))
+    (expected, states), (got, own), (again, _) = (train(policy, rule, settings, n)
+                                                  for policy, n in (("off", 1), ("cpu", 1), ("cpu", 3)))
     for a, b, c in zip(expected, got, again):
         np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
         assert b.tobytes() == c.tobytes()
