@@ -4,6 +4,12 @@
 namespace minidl {
 namespace {
 
+bool aligned(py::handle array) {
+  return array.is_none() ||
+         (PyArray_Check(array.ptr()) && PyArray_ISALIGNED(reinterpret_cast<PyArrayObject*>(array.ptr())) &&
+          PyArray_ISNOTSWAPPED(reinterpret_cast<PyArrayObject*>(array.ptr())));
+}
+
 // The batch's axes of one operand, aligned with those of c: stride 0 where it has none, or one element.
 void broadcast(const Checked& check, const char* name, const Checked::Layout& of, const Checked::Layout& c,
                int64_t* strides) {
@@ -33,8 +39,8 @@ void launch_matmul(py::handle a, py::handle b, py::handle c, void (*kernel)(cons
   check.require(lb.sizes[lb.axes - 2] == p.K, "b", "as many rows as a has columns");
   check.require(lc.sizes[lc.axes - 2] == p.M && lc.sizes[lc.axes - 1] == p.N, "c", "(..., M, N)");
   int64_t dense = 1;
-  for (int axis = lc.axes - 1; axis >= 0; dense *= lc.sizes[axis--])
-    check.require(lc.sizes[axis] <= 1 || lc.strides[axis] == dense, "c", "a C-contiguous array");
+  for (int axis = lc.axes - 1; axis >= 0 && check.size("c", c); dense *= lc.sizes[axis--])
+    check.require(lc.sizes[axis] == 1 || lc.strides[axis] == dense, "c", "a C-contiguous array");
   p.axes = lc.axes - 2;
   for (int axis = 0; axis < p.axes; axis++) p.sizes[axis] = lc.sizes[axis];
   broadcast(check, "a", la, lc, p.a_strides);
@@ -87,18 +93,23 @@ void bind_gemm(py::module_& m) {
   for (const char* name : activation_names) names.append(name);
   m.attr("activations") = names;
   m.def("packed_size", &packed_size);
+  // False: elements of an operand are not aligned, hand in copies.
   m.def("matmul", [](py::handle a, py::handle b, py::handle c) {
+    if (!aligned(a) || !aligned(b)) return false;
     if (is_double(c))
       launch_matmul<double>(a, b, c, matmul_double);
     else
       launch_matmul<float>(a, b, c, matmul);
+    return true;
   });
   m.def("linear", [](py::handle x, py::handle weight, py::handle packed, py::handle scale, py::handle bias,
                      py::handle residual, int activation, py::handle y) {
+    if (!aligned(x) || !aligned(weight) || !aligned(scale) || !aligned(bias) || !aligned(residual)) return false;
     if (is_double(y))
       launch_linear<double>(x, weight, packed, scale, bias, residual, activation, y, matmul_double);
     else
       launch_linear<float>(x, weight, packed, scale, bias, residual, activation, y, matmul);
+    return true;
   });
   m.def("pack_weight", [](py::handle weight, py::handle packed) {
     Checked check("linear.cpu");

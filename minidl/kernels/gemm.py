@@ -11,52 +11,52 @@ import numpy as np
 from .. import tape
 from ..dispatch import Kernel, register
 from . import cpu
+from .arrays import dense
 
 FLOATS = np.dtype("float32"), np.dtype("float64")
-
-
-def _refuses(arrays, params):
-    first, second = arrays[:2]
-    if first.dtype not in FLOATS:
-        return f"only float32 and float64, not {first.dtype}"
-    if not (first.size and second.size):
-        return "an empty product"
-    return None if all(a is None or a.flags.aligned for a in arrays) else "elements that are not aligned in memory"
-
-
-def _product(a, b):
-    y = np.empty((len(a), b.shape[1]), a.dtype)
-    cpu.gemm.matmul(a, b, y)
-    return y
-
-
-def _matmul(xp, a, b):
-    lead = a.shape[:-2] if b.ndim == 2 else np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    y = np.empty((*lead, a.shape[-2], b.shape[-1]), a.dtype)
-    cpu.gemm.matmul(a, b, y)
-    return y
+LEAST = 512                        # elements of the first operand: with fewer NumPy has ended before we have asked
 
 
 def _refuses_matmul(arrays, params):
-    # (Of vectors the op makes matrices.)
-    return "a vector" if min(arrays[0].ndim, arrays[1].ndim) < 2 else _refuses(arrays, params)
+    a, b = arrays
+    if a.dtype in FLOATS and a.ndim > 1 and b.ndim > 1:
+        return None
+    return f"only float32 and float64 matrices, not {a.dtype} {a.shape} and {b.shape}"
 
 
-register(Kernel("matmul.cpu", "matmul", "cpu", _matmul, None, _refuses_matmul))
+def _matmul(xp, a, b):
+    rows = a.shape[:-1]
+    if b.ndim > 2 and rows[:-1] != b.shape[:-2]:
+        rows = *np.broadcast_shapes(rows[:-1], b.shape[:-2]), rows[-1]
+    y = np.empty((*rows, b.shape[-1]), a.dtype)
+    if not cpu.gemm.matmul(a, b, y):                   # (elements that are not aligned)
+        cpu.gemm.matmul(a.copy(), b.copy(), y)
+    return y
+
+
+register(Kernel("matmul.cpu", "matmul", "cpu", _matmul, None, _refuses_matmul, least=LEAST))
 
 
 # -- linear ----------------------------------------------------------------------------------------------------------
 
+def _refuses_linear(arrays, params):
+    x = arrays[0]
+    return None if x.dtype in FLOATS else f"only float32 and float64, not {x.dtype}"
+
+
 def _linear(xp, x, weight, bias):
     rows = _rows(x)
     y = np.empty((len(rows), len(weight)), x.dtype)
-    cpu.gemm.linear(rows, weight, packed_weight(weight, len(rows)), None, _dense(bias), None, 0, y)
-    return y.reshape(*x.shape[:-1], len(weight)), None
+    packed = None if tape.recording() else packed_weight(weight, len(rows))
+    bias = dense(bias)
+    if not cpu.gemm.linear(rows, weight, packed, None, bias, None, 0, y):
+        cpu.gemm.linear(rows.copy(), weight.copy(), None, None, None if bias is None else bias.copy(), None, 0, y)
+    return y if x.ndim == 2 else y.reshape(*x.shape[:-1], len(weight)), None
 
 
 def _linear_backward(xp, g, kept, x, weight, bias):
     rows = _rows(g)
-    return (lambda: _product(rows, weight).reshape(x.shape)), (lambda: _product(rows.T, _rows(x))), \
+    return (lambda: _matmul(xp, rows, weight).reshape(x.shape)), (lambda: _matmul(xp, rows.T, _rows(x))), \
         (lambda: _column_sums(rows))
 
 
@@ -64,18 +64,14 @@ def _rows(x):
     return x if x.ndim == 2 else x.reshape(prod(x.shape[:-1]), x.shape[-1])
 
 
-def _dense(array):
-    return None if array is None else np.ascontiguousarray(array)
-
-
 def _column_sums(rows):
-    rows = rows if rows.strides[1] == rows.itemsize else np.ascontiguousarray(rows)
+    rows = dense(rows)
     sums = np.empty(rows.shape[1], rows.dtype)
     cpu.gemm.column_sums(rows, sums)
     return sums
 
 
-register(Kernel("linear.cpu", "linear", "cpu", _linear, _linear_backward, _refuses))
+register(Kernel("linear.cpu", "linear", "cpu", _linear, _linear_backward, _refuses_linear, least=LEAST))
 
 
 # -- packed weights --------------------------------------------------------------------------------------------------
@@ -109,8 +105,8 @@ class _Packed:
 
 
 def packed_weight(weight, rows):
-    """What is kept of a weight (O, I), or None: it is small or new, gradients are wanted, or packing saves nothing."""
-    if not 4 < rows <= MOST_ROWS or weight.size < LEAST_WEIGHT or weight.dtype != np.float32 or tape.recording():
+    """What is kept of a weight (O, I), or None: it is small or new, or packing saves nothing."""
+    if not 4 < rows <= MOST_ROWS or weight.size < LEAST_WEIGHT or weight.dtype != np.float32:
         return None
     owner = tape.owner(weight)
     if not isinstance(owner, np.ndarray):              # (memory of a file, or another library's)
