@@ -6,16 +6,14 @@
 namespace minidl::MINIDL_ISA {
 namespace {
 
-// R by L outputs of a K x K filter at stride S. Their first window's corner is at `corner`.
-template <int L, int R, int K, int S>
-MINIDL_INLINE void block(const float* corner, const Bands& bands, const float* weight, floats<L> (&sums)[R]) {
-  const int64_t line = bands.line(), pitch = bands.pitch();
+// R by L outputs of a K x K filter at stride S; `seen` gives what a tap sees (depthwise_plane.h).
+template <int L, int R, int K, int S, class Seen>
+MINIDL_INLINE void block(const Seen& seen, const float* weight, floats<L> (&sums)[R]) {
   MINIDL_UNROLL_ALL
   for (int j = 0; j < K; j++) {
-    const float* column = corner + j % S * pitch + j / S;
     MINIDL_UNROLL_ALL
     for (int t = 0; t < (R - 1) * S + K; t++) {
-      const floats<L> v = loads<L>(column + t * line);
+      const floats<L> v = seen(t, j);
       MINIDL_UNROLL_ALL
       for (int r = 0; r < R; r++)
         if (const int i = t - r * S; i >= 0 && i < K) sums[r] += weight[i * K + j] * v;
@@ -23,6 +21,17 @@ MINIDL_INLINE void block(const float* corner, const Bands& bands, const float* w
     MINIDL_UNROLL_ALL
     for (auto& sum : sums) settle(sum);
   }
+}
+
+// Rows of outputs, `room` floats before what another task owns. A row shorter than a vector is stored as a whole one;
+// what that spills into the next row is then overwritten.
+template <int L, int R>
+MINIDL_INLINE void store_rows(float* y, int64_t columns, int64_t lanes, int64_t room, const floats<L> (&sums)[R]) {
+  for (int r = 0; r < R; r++)
+    if (r * columns + L <= room)
+      stores<L>(y + r * columns, sums[r]);
+    else
+      stores_n<L>(y + r * columns, sums[r], lanes);
 }
 
 // Any filter, by a table of taps.
@@ -59,22 +68,16 @@ void forward(const DepthwiseForward& p) {
             float* y = p.y + (plane * s.multiplier + m) * pixels;
             for (int64_t at = first; at < last; at += R) {
               const int64_t row = max(first, min(at, last - R));  // the last block overlaps the one before it
-              for_overlapping<L>(columns.count, [&](int64_t x) {
+              for_overlapping<L>(columns.count, [&](int64_t, int64_t x) {
                 floats<L> sums[R];
                 for (auto& v : sums) v = bias - floats<L>{};
                 const float* corner = band + (row - first) * rows.stride * bands.line() + x;
                 if constexpr (K > 0)
-                  block<L, R, K, S>(corner, bands, weight, sums);
+                  block<L, R, K, S>(Padded<L, S>{corner, bands.line(), bands.pitch()}, weight, sums);
                 else
                   block_of_taps<L, R>(corner, rows.stride * bands.line(), taps, tap, weight, sums);
-                // A short row is stored as a whole vector, and what that spills into the next row is then overwritten.
-                for (int r = 0; r < R; r++) {
-                  const int64_t to = (row + r) * columns.count + x;
-                  if (to + L <= last * columns.count)
-                    stores<L>(y + to, sums[r]);
-                  else
-                    stores_n<L>(y + to, sums[r], columns.count - x);
-                }
+                const int64_t to = row * columns.count + x;
+                store_rows<L, R>(y + to, columns.count, columns.count - x, last * columns.count - to, sums);
               });
             }
           }
@@ -82,12 +85,55 @@ void forward(const DepthwiseForward& p) {
       });
 }
 
+// At stride 1, without a padded copy.
+template <int L, int R, int K>
+void forward_in_place(const DepthwiseForward& p) {
+  const DepthwiseShape& s = p.shape;
+  const Windows &rows = s.rows, &columns = s.columns;
+  const PlaneInPlace<L, K> in_place(rows, columns, true);
+  const int64_t pixels = rows.count * columns.count, bands = max<int64_t>(1, rows.count / (8 * R));
+  const int64_t cost = K * K * pixels * s.multiplier / bands;
+  parallel_chunks(s.n * s.channels * bands, DEPTHWISE_GRAIN / max<int64_t>(1, cost), [&](int64_t begin, int64_t end) {
+    Scratch<const float*> seen(in_place.lines(ceil_div(rows.count, bands)));
+    Unit at_unit(begin, s.channels, bands);
+    for (int64_t unit = begin; unit < end; unit++, at_unit.next()) {
+      const int64_t plane = at_unit.plane, band = at_unit.band;
+      const int64_t first = bands == 1 ? 0 : rows.count * band / bands;
+      const int64_t last = bands == 1 ? rows.count : rows.count * (band + 1) / bands;
+      in_place.point(p.x + plane * rows.size * columns.size, first, last, seen);
+      for (int64_t m = 0; m < s.multiplier; m++) {
+        const int64_t filter = at_unit.channel * s.multiplier + m;
+        const float *weight = p.weight + filter * K * K, bias = p.bias ? p.bias[filter] : 0;
+        float* y = p.y + (plane * s.multiplier + m) * pixels;
+        for (int64_t at = first; at < last; at += R) {
+          const int64_t row = max(first, min(at, last - R));  // the last block overlaps the one before it
+          for_overlapping<L>(columns.count, [&](int64_t vector, int64_t x) {
+            floats<L> sums[R];
+            for (auto& v : sums) v = bias - floats<L>{};
+            block<L, R, K, 1>(InPlace<L>{seen + (row - first), in_place.ranges(vector), x}, weight, sums);
+            const int64_t to = row * columns.count + x;
+            store_rows<L, R>(y + to, columns.count, columns.count - x, last * columns.count - to, sums);
+          });
+        }
+      }
+    }
+  });
+}
+
+template <int L, int R, int K, int S>
+void forward_of_block(const DepthwiseForward& p) {
+  if constexpr (MASKS && S == 1)
+    forward_in_place<L, R, K>(p);
+  else
+    forward<L, R, K, S>(p);
+}
+
 template <int L, int K, int S>
 void forward_of_rows(const DepthwiseForward& p) {
   const int64_t n = p.shape.rows.count;
-  if (n >= 7 && round_up(n, 7) < round_up(n, 8)) return forward<L, 7, K, S>(p);
-  if (n >= 8) return forward<L, 8, K, S>(p);
-  forward<L, 4, K, S>(p);
+  if (n >= 7 && round_up(n, 7) < round_up(n, 8)) return forward_of_block<L, 7, K, S>(p);
+  if (n >= 8) return forward_of_block<L, 8, K, S>(p);
+  forward_of_block<L, 4, K, S>(p);
 }
 
 template <int K, int S>
