@@ -79,7 +79,7 @@ void add_keys(const float* tiles, const int64_t* offset, int height, int64_t q0,
 
 // Keys [k0, k0 + n) of the task's range meet the queries [q0, q0 + QUERIES).
 void meet(const AttentionBackward& p, int64_t b, int64_t h, Range range, int64_t k0, int64_t n, int64_t q0,
-          const Held& held, float* gq) {
+          const Held& held, float* gq, Ahead& ahead) {
   const Panels panels(n), dims(p.width);
   const int64_t at = k0 - range.first, count = min(SLIVERS, ceil_div(p.queries - q0, LANE));
   Range met[SLIVERS];
@@ -92,7 +92,7 @@ void meet(const AttentionBackward& p, int64_t b, int64_t h, Range range, int64_t
                              all.delta + q.first};
     float *weights = held.weights + s * BLOCK, *slopes = held.slopes + s * BLOCK;
     gradients_of_scores(q, k0, panels, met[s], held.k + at * p.width, held.v + at * p.value_width, rows,
-                        {weights, slopes, held.added, held.kept, held.capped});
+                        {weights, slopes, held.added, held.kept, held.capped}, ahead);
     const int64_t from = panels.start(met[s].first), end = panels.start(met[s].end);
     if (held.capped)
       for (int64_t i = from * LANE; i < end * LANE; i += W) {
@@ -169,6 +169,15 @@ void attention_backward(const AttentionBackward& p) {
     Held held;
     Held::lay_out(p, most, &held, memory);
     pack_keys_of(p, b, g, keys, held);
+    Ahead ahead;
+    if (const int64_t next = task + pool::threads(); ranges == 1 && next < p.batch * p.groups) {
+      const int64_t nb = next / p.groups, ng = next % p.groups;
+      ahead.add(p.k.at(nb, ng, 0), p.k.row, p.keys, p.width);
+      ahead.add(p.v.at(nb, ng, 0), p.v.row, p.keys, p.value_width);
+      ahead.add(p.q.at(nb, ng * together, 0), p.q.row, p.queries, p.width);
+      ahead.add(p.g.at(nb, ng * together, 0), p.g.row, p.queries, p.value_width);
+      ahead.add(p.out.at(nb, ng * together, 0), p.out.row, p.queries, p.value_width);
+    }
     for (int64_t h = g * together; h < (g + 1) * together; h++) {
       float* gq = ranges > 1 ? parts + range * apart + (b * p.heads + h) * gq_size : own.get();
       std::memset(gq, 0, sizeof(float) * static_cast<size_t>(gq_size));
@@ -178,7 +187,7 @@ void attention_backward(const AttentionBackward& p) {
       for (int64_t k0 = keys.first; k0 < keys.end; k0 += KEYS)
         for (int64_t q0 = 0; q0 < p.queries; q0 += QUERIES)
           if (!keys_seen(p, q0, min(p.queries, q0 + QUERIES)).empty())
-            meet(p, b, h, keys, k0, min(KEYS, keys.end - k0), q0, held, gq);
+            meet(p, b, h, keys, k0, min(KEYS, keys.end - k0), q0, held, gq, ahead);
       if (ranges == 1) write_queries(p, b, h, {0, slivers}, gq, 1, 0);
     }
     const int64_t n = keys.end - keys.first;

@@ -63,6 +63,7 @@ void add_block(const AttentionBias& p, int64_t b, int64_t h, Range queries, Rang
   const Range seen = keys_seen(p, queries.first, queries.end);
   pack_rows(p, b, h, queries.first, queries.end - queries.first, at.rows);
   const int64_t g = h / (p.heads / p.groups);
+  Ahead none;
   for (int64_t k0 = keys.first; k0 < min(keys.end, seen.end); k0 += KEYS) {
     const int64_t n = min(KEYS, keys.end - k0);
     if (k0 + n <= seen.first) continue;
@@ -76,7 +77,7 @@ void add_block(const AttentionBias& p, int64_t b, int64_t h, Range queries, Rang
       const int64_t row = first - queries.first, from = panels.start(met.first);
       const PackedQueries rows{at.rows.q + row * p.width, at.rows.g + row * p.value_width, at.rows.logsum + row,
                                at.rows.delta + row};
-      gradients_of_scores(q, k0, panels, met, at.k, at.v, rows, at.tiles);
+      gradients_of_scores(q, k0, panels, met, at.k, at.v, rows, at.tiles, none);
       add_slopes(p.gbias, q, {k0 + from, k0 + panels.start(met.end)}, at.tiles.slopes + from * LANE);
     }
   }

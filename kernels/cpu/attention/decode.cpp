@@ -23,9 +23,12 @@ void gather_queries(const AttentionForward& p, int64_t b, int64_t g, float* to) 
 }
 
 // Products of one query with W keys (n of them), `stride` apart.
-MINIDL_INLINE vf products(const float* q, const float* keys, int64_t stride, int64_t n, int64_t width) {
+MINIDL_INLINE vf products(const float* q, const float* keys, int64_t stride, int64_t n, int64_t width, bool first) {
   vf sums[W];
   for (int j = 0; j < W; j++) sums[j] = vf{};
+  if (first)  // keys of a while later: memory is what this waits for
+    for (int j = 0; j < W; j++)
+      for (int64_t d = 0; d < width; d += 16) __builtin_prefetch(keys + (j + 2 * W) * stride + d);
   int64_t d = 0;
   for (; d + W <= width && n >= W; d += W) {
     const vf x = load(q + d);
@@ -79,6 +82,7 @@ MINIDL_INLINE void add_values(const float* weights, const float* values, int64_t
   for (int v = 0; v < V; v++) sums[v] = load(out + v * W);
   for (int64_t i = 0; i < n; i++, values += stride) {
     const vf w = splatf(weights[i]);
+    for (int v = 0; v < V; v++) __builtin_prefetch(values + CLOSE * stride + v * W);
     MINIDL_UNROLL
     for (int v = 0; v < V; v++) sums[v] += w * (V > 1 ? load(values + v * W) : load_n(values, left));
   }
@@ -91,7 +95,7 @@ void chunk_of_keys(const AttentionForward& p, int64_t b, int64_t g, Range keys, 
   for (int64_t i = 0; i < n; i += W)
     for (int64_t row = 0; row < rows; row++)
       store(s + row * CHUNK + i, products(q + row * padded(p.width), p.k.at(b, g, keys.first + i), p.k.row,
-                                          min<int64_t>(W, n - i), p.width));
+                                          min<int64_t>(W, n - i), p.width, row == 0));
   for (int64_t row = 0; row < rows; row++) {
     float* part = parts + row * part_size(p);
     finish_row(p, b, g * together + row / p.queries, row % p.queries, keys, s + row * CHUNK, added);

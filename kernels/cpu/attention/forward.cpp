@@ -1,4 +1,5 @@
 // Attention forward: queries in slivers, an online softmax over blocks of keys. No array of scores outlives its block.
+#include "kernels/cpu/attention/ahead.h"
 #include "kernels/cpu/attention/scores.h"
 
 namespace minidl::MINIDL_ISA {
@@ -59,7 +60,7 @@ struct Tiles {
 };
 
 // A sliver meets the block of n keys at k0.
-void attend(const Sliver& q, Rows& r, int64_t k0, int64_t n, const Packed& packed, const Tiles& tiles) {
+void attend(const Sliver& q, Rows& r, int64_t k0, int64_t n, const Packed& packed, const Tiles& tiles, Ahead& ahead) {
   const Attention& p = q.p;
   const Range seen = q.seen();
   const int64_t low = max(seen.first, k0), high = min(seen.end, k0 + n);
@@ -74,6 +75,7 @@ void attend(const Sliver& q, Rows& r, int64_t k0, int64_t n, const Packed& packe
     const int64_t start = panels.start(i), x = k0 + start >= half ? W : 0;
     tile(p.width, packed.k + (k0 + start) * p.width, nullptr, panels.height(i), r.q + x, static_cast<int>(LANE - x),
          s + (start - from) * LANE + x, LANE, false);
+    ahead.step();
   }
   const Range keys{k0 + from, high};
   if (tiles.added) gather_added(q, keys, tiles.added);
@@ -89,6 +91,7 @@ void attend(const Sliver& q, Rows& r, int64_t k0, int64_t n, const Packed& packe
     const float* v = packed.v + k0 * p.value_width + dims.start(d) * n + from * height;
     float* out = r.out + dims.start(d) * LANE;
     tile(all, v, nullptr, height, s, LANE, out, LANE, r.started);
+    ahead.step();
     if (some > 0) tile(some, v + all * height, nullptr, height, s + all * LANE + W, W, out + W, LANE, true);
   }
   r.started = true;
@@ -109,7 +112,7 @@ void finish(const AttentionForward& p, const Sliver& q, Rows& r) {
 
 // Up to SLIVERS slivers, from query `first` on, of one head.
 void block_of_queries(const AttentionForward& p, int64_t b, int64_t h, int64_t first, const Packed& packed,
-                      float* scratch, const Tiles& tiles) {
+                      float* scratch, const Tiles& tiles, Ahead& ahead) {
   const int64_t sliver = (p.width + p.value_width + 2) * LANE, count = min(SLIVERS, ceil_div(p.queries - first, LANE));
   Rows rows[SLIVERS];
   for (int64_t i = 0; i < count; i++) {
@@ -123,7 +126,7 @@ void block_of_queries(const AttentionForward& p, int64_t b, int64_t h, int64_t f
   const Range seen = keys_seen(p, first, min(p.queries, first + count * LANE));
   for (int64_t k0 = seen.first / KEYS * KEYS; k0 < seen.end; k0 += KEYS)
     for (int64_t i = 0; i < count; i++)
-      attend(Sliver(p, b, h, first + i * LANE), rows[i], k0, min(KEYS, p.keys - k0), packed, tiles);
+      attend(Sliver(p, b, h, first + i * LANE), rows[i], k0, min(KEYS, p.keys - k0), packed, tiles, ahead);
   for (int64_t i = 0; i < count; i++) finish(p, Sliver(p, b, h, first + i * LANE), rows[i]);
 }
 
@@ -155,9 +158,16 @@ void attention_forward(const AttentionForward& p) {
     float* base = parts > 1 ? shared + i * size : own.get();
     const Packed packed{base, base + k_size};
     if (parts == 1) pack_head(p, b, g, packed);
+    Ahead ahead;
+    if (const int64_t next = task + pool::threads(); parts == 1 && next < p.batch * p.groups) {
+      const int64_t nb = next / p.groups, ng = next % p.groups;
+      ahead.add(p.k.at(nb, ng, 0), p.k.row, p.keys, p.width);
+      ahead.add(p.v.at(nb, ng, 0), p.v.row, p.keys, p.value_width);
+      ahead.add(p.q.at(nb, ng * together, 0), p.q.row, p.queries, p.width);
+    }
     const int64_t all = together * blocks;  // blocks of the heads that share keys: those of the same queries together
     for (int64_t j = all * part / parts; j < all * (part + 1) / parts; j++)
-      block_of_queries(p, b, g * together + j % together, j / together * SLIVERS * LANE, packed, scratch, tiles);
+      block_of_queries(p, b, g * together + j % together, j / together * SLIVERS * LANE, packed, scratch, tiles, ahead);
   });
 }
 

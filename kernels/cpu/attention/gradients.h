@@ -1,6 +1,7 @@
 // What backward and the gradient of the bias compute for a sliver of queries and a block of keys: weights again, from
 // the saved sums of exponentials, and the gradient of the scores.
 #pragma once
+#include "kernels/cpu/attention/ahead.h"
 #include "kernels/cpu/attention/scores.h"
 
 namespace minidl::MINIDL_ISA {
@@ -49,7 +50,7 @@ inline Range panels_seen(const Sliver& q, int64_t k0, const Panels& panels) {
 
 // k, v: the block's panels of keys. rows: the sliver's.
 inline void gradients_of_scores(const Sliver& q, int64_t k0, const Panels& panels, Range met, const float* k,
-                                const float* v, const PackedQueries& rows, const Tiles& to) {
+                                const float* v, const PackedQueries& rows, const Tiles& to, Ahead& ahead) {
   const Attention& p = q.p;
   vf logsum[NV], delta[NV];
   for (int x = 0; x < NV; x++) logsum[x] = load(rows.logsum + x * W), delta[x] = load(rows.delta + x * W);
@@ -63,6 +64,7 @@ inline void gradients_of_scores(const Sliver& q, int64_t k0, const Panels& panel
     const int lanes = static_cast<int>(LANE - x), height = panels.height(i);
     tile(p.width, k + from * p.width, nullptr, height, rows.q + x, lanes, to.weights + at + x, LANE, false);
     tile(p.value_width, v + from * p.value_width, nullptr, height, rows.g + x, lanes, to.slopes + at + x, LANE, false);
+    ahead.step();
     if (x)
       for (int64_t j = at; j < end * LANE; j += LANE) store(to.weights + j, vf{}), store(to.slopes + j, vf{});
     finish_scores(q, {k0 + from, k0 + end}, to.weights + at, to.added ? to.added + at : nullptr,
