@@ -9,6 +9,7 @@ from time import perf_counter
 
 BATCH = 0.01                       # seconds that a batch takes at least, where a case leaves its number open
 FEWEST, MOST = 3, 40               # batches, where time decides how many
+WAKE = 10                          # before a batch, a tenth of its calls go untimed
 
 
 @dataclass
@@ -38,8 +39,8 @@ def seconds_of(call, number=1):
 def measure(case, batches=15, seconds=None):
     """{rival: {"min": ..., "median": ..., "batches": ...}} per call, in the case's unit.
 
-    With `seconds`, batches end once they have taken as long, and are at least FEWEST, at most MOST.  A call that is
-    not timed goes before each batch of several: after `setup`, caches and threads are not what they are in a loop.
+    With `seconds`, batches end once they have taken as long, and are at least FEWEST, at most MOST.  Some calls that are
+    not timed go before each batch of several: after `setup`, caches and threads are not what they are in a loop.
     """
     batches = MOST if seconds else batches
     numbers = {name: case.number or max(1, round(BATCH / seconds_of(call))) for name, call in case.rivals.items()}
@@ -53,7 +54,7 @@ def measure(case, batches=15, seconds=None):
         for name, call in [*case.rivals.items()][::-1 if batch % 2 else 1]:
             case.setup.get(name, lambda: None)()
             if numbers[name] > 1:
-                call()
+                seconds_of(call, numbers[name] // WAKE + 1)
             took = seconds_of(call, numbers[name])
             spent += took
             if batch:                                  # the first one warms up
