@@ -90,6 +90,7 @@ class Direct {
         slivers_(ceil_div(c.outputs, NR<float>)),
         slices_(ceil_div(c.inputs, max<int64_t>(1, KC / c.taps()))),
         along_channels_(c.inputs >= 8),
+        by_filters_(by_filters(c)),
         blocks_(c.n, c.rows.count, c.columns.count, pixels_of_block(c)),
         cuts_(min(slivers_, ceil_div(8, blocks_.count() * c.groups))) {}
 
@@ -105,8 +106,10 @@ class Direct {
     }
     parallel_for(c_.groups * blocks_.count() * cuts_, [&](int64_t t) {
       int64_t cut = t % cuts_, block = t / cuts_ % blocks_.count(), group = t / cuts_ / blocks_.count();
-      work(group, Block(blocks_, block), slivers_ * cut / cuts_, slivers_ * (cut + 1) / cuts_,
-           pack_first ? packed + group * K * width : nullptr);
+      const Block b(blocks_, block);
+      const float* filters = pack_first ? packed + group * K * width : nullptr;
+      (this->*(by_filters_ ? &Direct::work_by_filters : &Direct::work_by_pixels))(
+          group, b, slivers_ * cut / cuts_, slivers_ * (cut + 1) / cuts_, filters);
     });
   }
 
@@ -117,6 +120,18 @@ class Direct {
     int64_t fits = 131072 / (c.outputs + c.inputs * min<int64_t>(strides, c.taps()) * 5 / 4);
     return max<int64_t>(1, min(max<int64_t>(168, min<int64_t>(fits, 1008)), max<int64_t>(56, all / 8)));
   }
+  // Tiles of pixels x channels waste lanes on few channels and have to be transposed; tiles of channels x pixels run
+  // over the zeros between rows. Costs are of a pixel, in multiply-adds.
+  static bool by_filters(const Correlation& c) {
+    if (c.rows.stride > 1 || c.columns.stride > 1) return false;
+    const int64_t K = c.inputs * c.taps(), columns = c.columns.count;
+    const int64_t pitch = columns + (c.columns.taps - 1) * abs(c.columns.tap_step);
+    const int64_t span = (c.rows.count - 1) * pitch + columns, pixels = c.rows.count * columns;
+    const int64_t by_pixels = K * round_up(c.outputs, W) + 10 * c.outputs;
+    const int64_t by_filter = K * max<int64_t>(c.outputs, 3) * round_up(span, W) / pixels + 3 * c.outputs;
+    return by_filter < by_pixels;
+  }
+  static int64_t abs(int64_t i) { return i < 0 ? -i : i; }
   int64_t first_input(int64_t slice) const { return c_.inputs * slice / slices_; }
   int64_t inputs(int64_t slice) const { return first_input(slice + 1) - first_input(slice); }
   int64_t filters_at(int64_t slice, int64_t sliver) const {
@@ -151,11 +166,16 @@ class Direct {
         }
   }
 
-  void work(int64_t group, const Block& b, int64_t from, int64_t to, const float* packed) const {
+  void work_by_pixels(int64_t group, const Block& b, int64_t from, int64_t to, const float* packed) const {
     const Seen &y = c_.rows, &x = c_.columns;
-    const int64_t plane = y.size * x.size, planes = c_.groups * c_.inputs, ld = (to - from) * NR<float>;
-    const float* image = c_.image + (b.image * planes + group * c_.inputs) * plane;
+    const int64_t size = y.size * x.size, planes = c_.groups * c_.inputs, ld = (to - from) * NR<float>;
     const Ranges ys(y, b.row, b.rows), xs(x, b.column, b.columns);
+    const Window w = window(b);  // copied: from there on it lies in L2
+    const int64_t plane = w.plane();
+    Scratch<float> image(b.images * c_.inputs * plane);
+    for (int64_t n = 0; n < b.images; n++)
+      copy_window(c_.image + ((b.image + n) * planes + group * c_.inputs) * size, c_.inputs, y.size, x.size, w,
+                  image + n * c_.inputs * plane);
     Scratch<int64_t> row(b.pixels()), place(b.pixels());
     int64_t m = 0;
     for (int64_t i = 0; i < ys.count; i++)  // pixels that see the same taps come together
@@ -163,7 +183,8 @@ class Direct {
         for (int64_t n = 0; n < b.images; n++)
           for (int64_t py = ys[i].first; py < ys[i].end; py++)
             for (int64_t px = xs[j].first; px < xs[j].end; px++, m++) {
-              row[m] = n * planes * plane + (y.start + py * y.stride) * x.size + x.start + px * x.stride;
+              row[m] = n * c_.inputs * plane + (y.start + py * y.stride - w.top) * w.width + x.start + px * x.stride -
+                       w.left;
               place[m] = ((n * b.rows + py - b.row) * b.columns + px - b.column) * ld;
             }
     Scratch<float> sums(b.pixels() * ld), own(packed ? 0 : ceil_div(c_.inputs, slices_) * c_.taps() * NR<float>);
@@ -176,7 +197,7 @@ class Direct {
         m = 0;
         for (int64_t i = 0; i < ys.count; i++)
           for (int64_t j = 0; j < xs.count; j++) {
-            int64_t count = segments_of(ys[i], xs[j], inputs(slice), segments);
+            int64_t count = segments_of(ys[i], xs[j], inputs(slice), w.width, plane, segments);
             const Panels panels(b.images * (ys[i].end - ys[i].first) * (xs[j].end - xs[j].first));
             for (int64_t p = 0; p < panels.count; p++)
               segments_kernel(panels.height(p), c_.outputs - sliver * NR<float>)(
@@ -188,18 +209,80 @@ class Direct {
     write(group, b, from * NR<float>, min(c_.outputs, to * NR<float>), sums, ld);
   }
 
+  // Tiles of filters x pixels, which run through rows of the image and the zeros between them.
+  void work_by_filters(int64_t group, const Block& b, int64_t from, int64_t to, const float* packed) const {
+    const Seen &y = c_.rows, &x = c_.columns;
+    const int64_t size = y.size * x.size, planes = c_.groups * c_.inputs;
+    const int64_t below = min<int64_t>(0, (y.taps - 1) * y.tap_step), left = min<int64_t>(0, (x.taps - 1) * x.tap_step);
+    const Window w{y.start + b.row + below, x.start + b.column + left, b.rows + (y.taps - 1) * abs(y.tap_step),
+                   b.columns + (x.taps - 1) * abs(x.tap_step)};
+    const int64_t plane = w.plane(), span = (b.rows - 1) * w.width + b.columns, ld = b.images * round_up(span, W) + W;
+    const int64_t first = from * NR<float>, end = min(c_.outputs, to * NR<float>);
+    Scratch<float> image(b.images * c_.inputs * plane + NR<float>), sums((end - first) * ld);
+    Scratch<float> own(packed ? 0 : ceil_div(c_.inputs, slices_) * c_.taps() * NR<float>);
+    Scratch<Segment> segments(along_channels_ ? c_.taps() : c_.inputs * y.taps);
+    for (int64_t n = 0; n < b.images; n++)
+      copy_window(c_.image + ((b.image + n) * planes + group * c_.inputs) * size, c_.inputs, y.size, x.size, w,
+                  image + n * c_.inputs * plane);
+    for (int64_t slice = 0; slice < slices_; slice++)
+      for (int64_t sliver = from; sliver < to; sliver++) {
+        if (!packed) pack_filters(group, slice, sliver, own);
+        const float* filters = packed ? packed + filters_at(slice, sliver) : own;
+        const int64_t count =
+            segments_of({0, 1, 0, y.taps}, {0, 1, 0, x.taps}, inputs(slice), w.width, plane, segments);
+        const Panels panels(min<int64_t>(NR<float>, end - sliver * NR<float>));
+        for (int64_t p = 0; p < panels.count; p++)
+          for (int64_t n = 0; n < b.images; n++)
+            for (int64_t m = 0; m < span; m += NR<float>)
+              pixels_kernel(panels.height(p), span - m)(
+                  count, segments, along_channels_ ? plane : x.tap_step,
+                  image + (n * c_.inputs + first_input(slice)) * plane - below * w.width - left + m,
+                  filters + panels.start(p),
+                  sums + (sliver * NR<float> - first + panels.start(p)) * ld + n * round_up(span, W) + m, ld,
+                  slice > 0);
+      }
+    for (int64_t channel = first; channel < end; channel++) {
+      const vf bias = splatf(c_.bias ? c_.bias[group * c_.outputs + channel] : 0.f);
+      for (int64_t line = 0; line < b.images * b.rows; line++) {
+        const int64_t n = line / b.rows, row = line % b.rows;
+        const float* src = sums + (channel - first) * ld + n * round_up(span, W) + row * w.width;
+        float* out = c_.out + (((b.image + n) * c_.groups + group) * c_.outputs + channel) * y.out_size * x.out_size +
+                     (y.out_first + (b.row + row) * y.out_step) * x.out_size + x.out_first + b.column * x.out_step;
+        if (x.out_step == 1) {
+          for (int64_t i = 0; i < b.columns; i += W) store_n(out + i, load(src + i) + bias, b.columns - i);
+        } else {
+          for (int64_t i = 0; i < b.columns; i++) out[i * x.out_step] = src[i] + bias[0];
+        }
+      }
+    }
+  }
+
+  // What a block sees of the images.
+  Window window(const Block& b) const {
+    auto seen = [](const Seen& a, int64_t first, int64_t length, int64_t* from) {
+      const int64_t at = a.start + first * a.stride, reach = (a.taps - 1) * a.tap_step;
+      *from = max<int64_t>(0, min(a.size - 1, at + min<int64_t>(0, reach)));
+      return min(a.size, at + (length - 1) * a.stride + max<int64_t>(0, reach) + 1) - *from;
+    };
+    Window w;
+    w.height = max<int64_t>(1, seen(c_.rows, b.row, b.rows, &w.top));
+    w.width = max<int64_t>(1, seen(c_.columns, b.column, b.columns, &w.left));
+    return w;
+  }
+
   // Taps that are on the image. With many channels K runs along those, else along a row of taps.
-  int64_t segments_of(const Range& ys, const Range& xs, int64_t channels, Segment* segment) const {
+  int64_t segments_of(const Range& ys, const Range& xs, int64_t channels, int64_t pitch, int64_t plane,
+                      Segment* segment) const {
     const Seen &y = c_.rows, &x = c_.columns;
     int64_t count = 0;
     if (along_channels_) {
       for (int64_t t = ys.tap; t < ys.end_tap; t++)
         for (int64_t s = xs.tap; s < xs.end_tap; s++)
-          segment[count++] = {t * y.tap_step * x.size + s * x.tap_step, (t * x.taps + s) * channels, channels};
+          segment[count++] = {t * y.tap_step * pitch + s * x.tap_step, (t * x.taps + s) * channels, channels};
     } else if (xs.end_tap > xs.tap) {
       for (int64_t i = 0; i < channels; i++)
         for (int64_t t = ys.tap; t < ys.end_tap; t++)
-          segment[count++] = {(i * y.size + t * y.tap_step) * x.size + xs.tap * x.tap_step,
+          segment[count++] = {i * plane + t * y.tap_step * pitch + xs.tap * x.tap_step,
                               (i * y.taps + t) * x.taps + xs.tap, xs.end_tap - xs.tap};
     }
     return count;
@@ -240,6 +323,7 @@ class Direct {
   const Correlation c_;
   int64_t slivers_, slices_;  // NR output channels each; about KC taps each, whole channels
   bool along_channels_;       // the innermost loop's way through K
+  bool by_filters_;           // rows of tiles are filters, columns pixels
   Blocks blocks_;
   int64_t cuts_;  // of the output channels, where there are few blocks
 };

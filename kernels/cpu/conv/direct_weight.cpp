@@ -83,7 +83,7 @@ class WeightGradient {
     for (int64_t i = 0; i < panels_.rows; i++) {
       const int64_t tap = by_tap_ ? 0 : i % taps_, y = tap / s_.columns.kernel, x = tap % s_.columns.kernel;
       row[i] = (by_tap_ ? i : i / taps_) * plane_ + y * s_.rows.dilation * pitch_ + x * s_.columns.dilation;
-      place[i] = i * NR<float>;
+      place[i] = (by_tap_ ? i * taps_ : i) * NR<float>;
     }
     Scratch<Segment> segments(ceil_div(to - from, slices) / s_.columns.count + 2);
     for (int64_t slice = 0; slice < slices; slice++, accumulate = true) {
@@ -93,8 +93,8 @@ class WeightGradient {
         const int64_t tap = p / panels_.count, panel = p % panels_.count;
         if (tap != of_tap) count = segments_of(of_tap = tap, k, end, segments);
         segments_kernel(panels_.height(panel), s_.outputs - sliver * NR<float>)(
-            count, segments, s_.columns.stride, image, row + panels_.start(panel), packed,
-            c + tap * panels_.rows * NR<float>, place + panels_.start(panel), accumulate);
+            count, segments, s_.columns.stride, image, row + panels_.start(panel), packed, c + tap * NR<float>,
+            place + panels_.start(panel), accumulate);
       }
     }
   }
@@ -117,7 +117,7 @@ class WeightGradient {
     return count;
   }
 
-  // Adds up the parts, and transposes sums [sliver][tap][channel][NR] to filters.
+  // Adds up the parts, and transposes sums [sliver][channel][tap][NR] to filters.
   void finish(const float* sums, int64_t sum_size) const {
     const int64_t per_sliver = NR<float> / W, K = s_.inputs * taps_;
     parallel_for(s_.groups * slivers_ * per_sliver, [&](int64_t t) {
@@ -127,10 +127,9 @@ class WeightGradient {
       for (int64_t k = 0; k < K; k += W) {
         vf r[W];
         for (int64_t i = 0; i < W; i++) {
-          const int64_t at = by_tap_ ? (k + i) % taps_ * s_.inputs + (k + i) / taps_ : k + i;
           r[i] = vf{};
           for (int64_t part = 0; part < parts_ && k + i < K; part++)
-            r[i] += load(src + part * sum_size + at * NR<float>);
+            r[i] += load(src + part * sum_size + (k + i) * NR<float>);
         }
         transpose<float>(r);
         for (int64_t i = 0; i < filters; i++) store_n(p_.gweight + (group * s_.outputs + o + i) * K + k, r[i], K - k);
