@@ -88,8 +88,11 @@ template <class T>
 inline void pack(const T* src, int64_t rs, int64_t ks, int rows, int64_t kc, T* dst, int width) {
   constexpr int L = LANES<T>;
   if (rs == 1) {  // the panel lies along memory: copy
-    for (int64_t k = 0; k < kc; k++, src += ks, dst += width)
+    for (int64_t k = 0; k < kc; k++, src += ks, dst += width) {
+      __builtin_prefetch(src + 16 * ks);  // (rows far apart: nothing else would)
+      __builtin_prefetch(src + 16 * ks + width - 1);
       for (int r = 0; r < width; r += L) store(dst + r, load_n(src + r, rows - r));
+    }
   } else if (ks == 1) {  // K lies along memory: transposes, by whole cache lines
     for (int64_t k = 0; k < kc; k += L, dst += L * width)
       for (int r0 = (width - 1) / L * L; r0 >= 0; r0 -= L) {  // (what overlaps is stored first)
