@@ -15,6 +15,8 @@
 #include <numpy/arrayobject.h>
 #include <pybind11/pybind11.h>
 
+#include "kernels/cpu/bfloat16.h"
+
 #include <array>
 #include <cstdint>
 #include <initializer_list>
@@ -24,9 +26,6 @@
 namespace minidl {
 namespace py = pybind11;
 
-struct bfloat16 {
-  uint16_t bits;
-};
 extern int bfloat16_number;  // ml_dtypes' type number
 
 template <class T>
@@ -45,6 +44,8 @@ template <>
 inline constexpr const char* type_name<int32_t> = "int32";
 template <>
 inline constexpr const char* type_name<int64_t> = "int64";
+template <>
+inline constexpr const char* type_name<uint32_t> = "uint32";
 template <>
 inline constexpr const char* type_name<bool> = "bool";
 template <class T>
@@ -76,6 +77,10 @@ inline int type_number<int32_t>() {
 template <>
 inline int type_number<int64_t>() {
   return NPY_INT64;
+}
+template <>
+inline int type_number<uint32_t>() {
+  return NPY_UINT32;
 }
 template <>
 inline int type_number<bool>() {

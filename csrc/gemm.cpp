@@ -21,15 +21,15 @@ void broadcast(const Checked& check, const char* name, const Checked::Layout& of
   }
 }
 
-template <class T>
-void launch_matmul(py::handle a, py::handle b, py::handle c, void (*kernel)(const MatmulOf<T>&)) {
+template <class T, class Out>
+void launch_matmul(py::handle a, py::handle b, py::handle c, void (*kernel)(const MatmulOf<T, Out>&)) {
   Checked check("matmul.cpu");
   Checked::Layout la, lb, lc;
-  MatmulOf<T> p{};
+  MatmulOf<T, Out> p{};
   p.a = check.strided<T>("a", a, la);
   p.b = check.strided<T>("b", b, lb);
-  p.c = check.packed_output<T>("c", c, c);
-  check.strided<T>("c", c, lc);
+  p.c = check.packed_output<Out>("c", c, c);
+  check.strided<Out>("c", c, lc);
   check.require(la.axes >= 2 && la.axes <= lc.axes, "a", "2 axes or more, but no more than c");
   check.require(lb.axes >= 2 && lb.axes <= lc.axes, "b", "2 axes or more, but no more than c");
   check.require(lc.axes - 2 <= MAX_BATCH_AXES, "c", "16 leading axes at most");
@@ -75,12 +75,10 @@ template <class T>
 void launch_column_sums(py::handle x, py::handle sums, void (*kernel)(const ColumnSumsOf<T>&)) {
   Checked check("linear.cpu");
   auto [rows, columns] = check.shape<2>("x", x);
-  std::array<int64_t, 2> strides;
   ColumnSumsOf<T> p;
-  p.x = check.strided<T, 2>("x", x, {rows, columns}, strides);
-  check.require(strides[1] == 1 || columns <= 1, "x", "rows that lie along memory");
+  p.x = check.input<T>("x", x, {rows, columns});
   p.sums = check.output<T>("sums", sums, {columns});
-  p.M = rows, p.N = columns, p.stride = strides[0];
+  p.M = rows, p.N = columns;
   launch(kernel, p);
 }
 
@@ -96,10 +94,17 @@ void bind_gemm(py::module_& m) {
   // False: elements of an operand are not aligned, hand in copies.
   m.def("matmul", [](py::handle a, py::handle b, py::handle c) {
     if (!aligned(a) || !aligned(b)) return false;
-    if (is_double(c))
-      launch_matmul<double>(a, b, c, matmul_double);
+    Checked check("matmul.cpu");
+    if (check.is("a", a, NPY_FLOAT32))
+      launch_matmul(a, b, c, matmul);
+    else if (check.is("a", a, NPY_FLOAT64))
+      launch_matmul(a, b, c, matmul_double);
+    else if (check.is("a", a, NPY_INT8))
+      launch_matmul(a, b, c, matmul_int8);
+    else if (check.is("c", c, NPY_FLOAT32))
+      launch_matmul(a, b, c, matmul_bfloat16_wide);
     else
-      launch_matmul<float>(a, b, c, matmul);
+      launch_matmul(a, b, c, matmul_bfloat16);
     return true;
   });
   m.def("linear", [](py::handle x, py::handle weight, py::handle packed, py::handle scale, py::handle bias,
