@@ -105,7 +105,7 @@ void meet(const AttentionBackward& p, int64_t b, int64_t h, Range range, int64_t
       const float* k = held.k_width + at * p.width + dims.start(d) * n + from * height;
       float* to = gq + q.first * p.width + dims.start(d) * LANE;
       const float* own = slopes + from * LANE;
-      if (full > 0) tile(full, k, nullptr, height, own, LANE, to, LANE, true);
+      if (full > 0) tile(full, k, nullptr, height, own, static_cast<int>(q.lanes()), to, LANE, true);
       if (some > 0) tile(some, k + full * height, nullptr, height, own + full * LANE + W, W, to + W, LANE, true);
     }
   }
@@ -115,12 +115,14 @@ void meet(const AttentionBackward& p, int64_t b, int64_t h, Range range, int64_t
     int64_t first = 0, last = count;  // the slivers that met this panel lie together
     while (first < last && !(met[first].first <= i && i < met[first].end)) first++;
     while (last > first && !(met[last - 1].first <= i && i < met[last - 1].end)) last--;
-    const int64_t q1 = min(p.queries, q0 + last * LANE), from = panels.start(i), key = at + from;
     if (first == last) continue;
-    add_keys(held.weights + from * LANE, offset + first * LANE, panels.height(i), q0 + first * LANE, q1, held.g_rows,
-             p.queries, p.value_width, held.gv + key * padded(p.value_width));
-    add_keys(held.slopes + from * LANE, offset + first * LANE, panels.height(i), q0 + first * LANE, q1, held.q_rows,
-             p.queries, p.width, held.gk + key * padded(p.width));
+    const int64_t from = panels.start(i), key = at + from, end = min(p.queries, q0 + last * LANE);
+    const Sliver q(p, b, h, q0 + first * LANE);
+    const int64_t begin = k0 + from >= q.seen_by_all() ? q.first + W : q.first;
+    add_keys(held.weights + from * LANE, offset + begin - q0, panels.height(i), begin, end, held.g_rows, p.queries,
+             p.value_width, held.gv + key * padded(p.value_width));
+    add_keys(held.slopes + from * LANE, offset + begin - q0, panels.height(i), begin, end, held.q_rows, p.queries,
+             p.width, held.gk + key * padded(p.width));
   }
 }
 

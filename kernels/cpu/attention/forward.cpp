@@ -28,27 +28,28 @@ struct Rows {
 };
 
 // s becomes the weights; top, total and out are brought up to date.
+template <int V>
 void softmax_block(Rows& r, float* s, int64_t n, int64_t value_width) {
-  vf top[NV], total[NV], rescale[NV];
-  for (int x = 0; x < NV; x++) top[x] = load(r.top + x * W);
+  vf top[V], total[V], rescale[V];
+  for (int x = 0; x < V; x++) top[x] = load(r.top + x * W);
   for (int64_t i = 0; i < n; i++)
-    for (int x = 0; x < NV; x++) top[x] = vmax(top[x], load(s + i * LANE + x * W));
-  for (int x = 0; x < NV; x++) {
+    for (int x = 0; x < V; x++) top[x] = vmax(top[x], load(s + i * LANE + x * W));
+  for (int x = 0; x < V; x++) {
     rescale[x] = weight(load(r.top + x * W) - top[x]);
     total[x] = load(r.total + x * W) * rescale[x];
     store(r.top + x * W, top[x]);
   }
   for (int64_t i = 0; i < n; i++)
-    for (int x = 0; x < NV; x++) {
+    for (int x = 0; x < V; x++) {
       float* at = s + i * LANE + x * W;
       const vf e = weight(load(at) - top[x]);
       total[x] += e;
       store(at, e);
     }
-  for (int x = 0; x < NV; x++) store(r.total + x * W, total[x]);
+  for (int x = 0; x < V; x++) store(r.total + x * W, total[x]);
   if (r.started)
     for (int64_t d = 0; d < value_width; d++)
-      for (int x = 0; x < NV; x++) {
+      for (int x = 0; x < V; x++) {
         float* at = r.out + d * LANE + x * W;
         store(at, load(at) * rescale[x]);
       }
@@ -70,17 +71,18 @@ void attend(const Sliver& q, Rows& r, int64_t k0, int64_t n, const Packed& packe
   while (k0 + panels.start(i + 1) <= low) i++;
   const int64_t from = panels.start(i);  // within the block; the first panel may hold some keys that are hidden
   const int64_t half = min(high, max(q.seen_by_all(), k0 + from));  // from here on W lanes see keys
+  const int64_t lanes = q.lanes();
   float* s = tiles.s;
   for (; i < panels.count && k0 + panels.start(i) < high; i++) {
     const int64_t start = panels.start(i), x = k0 + start >= half ? W : 0;
-    tile(p.width, packed.k + (k0 + start) * p.width, nullptr, panels.height(i), r.q + x, static_cast<int>(LANE - x),
+    tile(p.width, packed.k + (k0 + start) * p.width, nullptr, panels.height(i), r.q + x, static_cast<int>(lanes - x),
          s + (start - from) * LANE + x, LANE, false);
     ahead.step();
   }
   const Range keys{k0 + from, high};
   if (tiles.added) gather_added(q, keys, tiles.added);
   finish_scores(q, keys, s, tiles.added, nullptr);
-  softmax_block(r, s, high - keys.first, p.value_width);
+  (lanes > W ? softmax_block<NV> : softmax_block<1>)(r, s, high - keys.first, p.value_width);
   if (tiles.kept) {
     draw_kept(q, keys, tiles.kept);
     for (int64_t j = 0; j < (high - keys.first) * LANE; j += W) store(s + j, load(s + j) * load(tiles.kept + j));
@@ -90,7 +92,7 @@ void attend(const Sliver& q, Rows& r, int64_t k0, int64_t n, const Packed& packe
     const int height = dims.height(d);
     const float* v = packed.v + k0 * p.value_width + dims.start(d) * n + from * height;
     float* out = r.out + dims.start(d) * LANE;
-    tile(all, v, nullptr, height, s, LANE, out, LANE, r.started);
+    tile(all, v, nullptr, height, s, static_cast<int>(lanes), out, LANE, r.started);
     ahead.step();
     if (some > 0) tile(some, v + all * height, nullptr, height, s + all * LANE + W, W, out + W, LANE, true);
   }

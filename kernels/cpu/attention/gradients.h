@@ -61,7 +61,7 @@ inline void gradients_of_scores(const Sliver& q, int64_t k0, const Panels& panel
   for (int64_t i = met.first; i < met.end; i++) {  // panel by panel: products are still in L1 when they are looked at
     const int64_t from = panels.start(i), end = panels.start(i + 1), at = from * LANE;
     const int64_t x = k0 + from >= half ? W : 0;
-    const int lanes = static_cast<int>(LANE - x), height = panels.height(i);
+    const int lanes = static_cast<int>(q.lanes() - x), height = panels.height(i);
     tile(p.width, k + from * p.width, nullptr, height, rows.q + x, lanes, to.weights + at + x, LANE, false);
     tile(p.value_width, v + from * p.value_width, nullptr, height, rows.g + x, lanes, to.slopes + at + x, LANE, false);
     ahead.step();

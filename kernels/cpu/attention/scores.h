@@ -87,6 +87,7 @@ struct Sliver {
   Sliver(const Attention& p, int64_t b, int64_t h, int64_t first)
       : p(p), b(b), h(h), first(first), n(min(LANE, p.queries - first)) {}
   Range seen() const { return keys_seen(p, first, first + n); }
+  int64_t lanes() const { return n > W ? LANE : W; }  // that are worth multiplying
   // Before the keys that only the upper W lanes see; at the diagonal they make half as many products.
   int64_t seen_by_all() const { return n > W && NV == 2 ? keys_seen(p, first, first + W).end : p.keys; }
 };
