@@ -6,8 +6,9 @@ namespace minidl::MINIDL_ISA {
 namespace {
 
 struct GruForward {
-  static constexpr int GATES = 3, ADDED = 2;
+  static constexpr int GATES = 3, BIASES = 4, ADDED = 2;
   const RecurrentForward& p;
+  const float* bias;
 
   Product product(int gate, int64_t t) const {
     if (gate == 2) return {p.recurrent + t * p.rows * p.hidden, p.hidden, false};
@@ -17,10 +18,11 @@ struct GruForward {
     const int64_t H = p.hidden, n = at.lanes, state = at.row * H + at.column;
     float* gate = p.gates + (at.t * p.rows + at.row) * 3 * H + at.column;
     float* recurrent = p.recurrent + at.t * p.rows * H + state;
-    vf part = load_n(recurrent, n);
-    if (p.bias_hh) store_n(recurrent, part += load_n(p.bias_hh + 2 * H + at.column, n), n);
-    vf r = bent_sigmoid(load_n(gate, n)), z = bent_sigmoid(load_n(gate + H, n));
-    vf fresh = vtanh(load_n(gate + 2 * H, n) + r * part);
+    const float* b = bias + at.column;
+    vf part = load_n(recurrent, n) + load_n(b + 3 * H, n);
+    vf r = gate_sigmoid(load_n(gate, n) + load_n(b, n)), z = gate_sigmoid(load_n(gate + H, n) + load_n(b + H, n));
+    vf fresh = gate_tanh(load_n(gate + 2 * H, n) + load_n(b + 2 * H, n) + r * part);
+    store_n(recurrent, part, n);
     store_n(gate, r, n);
     store_n(gate + H, z, n);
     store_n(gate + 2 * H, fresh, n);
@@ -58,7 +60,7 @@ struct GruBackward {
 
 }  // namespace
 
-void gru_forward(const RecurrentForward& p) { forward(p, GruForward{p}); }
+void gru_forward(const RecurrentForward& p) { forward<GruForward>(p); }
 void gru_backward(const RecurrentBackward& p) { backward(p, GruBackward{p}); }
 
 }  // namespace minidl::MINIDL_ISA

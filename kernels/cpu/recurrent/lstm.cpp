@@ -5,8 +5,9 @@ namespace minidl::MINIDL_ISA {
 namespace {
 
 struct LstmForward {
-  static constexpr int GATES = 4, ADDED = 4;
+  static constexpr int GATES = 4, BIASES = 4, ADDED = 4;
   const RecurrentForward& p;
+  const float* bias;
 
   Product product(int gate, int64_t t) const {
     return {p.gates + t * p.rows * 4 * p.hidden + gate * p.hidden, 4 * p.hidden, true};
@@ -14,15 +15,17 @@ struct LstmForward {
   MINIDL_INLINE vf operator()(const Place& at) const {
     const int64_t H = p.hidden, n = at.lanes, state = at.row * H + at.column;
     float* gate = p.gates + (at.t * p.rows + at.row) * 4 * H + at.column;
-    vf i = bent_sigmoid(load_n(gate, n)), f = bent_sigmoid(load_n(gate + H, n)), g = vtanh(load_n(gate + 2 * H, n)),
-       o = bent_sigmoid(load_n(gate + 3 * H, n));
+    const float* b = bias + at.column;
+    vf i = gate_sigmoid(load_n(gate, n) + load_n(b, n)), f = gate_sigmoid(load_n(gate + H, n) + load_n(b + H, n));
+    vf g = gate_tanh(load_n(gate + 2 * H, n) + load_n(b + 2 * H, n));
+    vf o = gate_sigmoid(load_n(gate + 3 * H, n) + load_n(b + 3 * H, n));
     vf c = f * load_n(p.c + at.before * p.rows * H + state, n) + i * g;
     store_n(gate, i, n);
     store_n(gate + H, f, n);
     store_n(gate + 2 * H, g, n);
     store_n(gate + 3 * H, o, n);
     store_n(p.c + at.after * p.rows * H + state, c, n);
-    return o * vtanh(c);
+    return o * gate_tanh(c);
   }
   MINIDL_INLINE void stay(const Place& at) const {
     float* c = p.c + at.row * p.hidden + at.column;
@@ -43,7 +46,7 @@ struct LstmBackward {
     const float* gate = p.gates + gates;
     vf i = load_n(gate, n), f = load_n(gate + H, n), g = load_n(gate + 2 * H, n), o = load_n(gate + 3 * H, n);
     vf before = load_n(p.c + at.before * p.rows * H + state, n);
-    vf bent = vtanh(load_n(p.c + at.after * p.rows * H + state, n));
+    vf bent = gate_tanh(load_n(p.c + at.after * p.rows * H + state, n));
     vf gc = load_n(p.gc + state, n) + gh * o * (1.f - bent * bent);
     float* ga = p.ga + gates;
     store_n(ga, gc * g * (i - i * i), n);
@@ -61,7 +64,7 @@ struct LstmBackward {
 
 }  // namespace
 
-void lstm_forward(const RecurrentForward& p) { forward(p, LstmForward{p}); }
+void lstm_forward(const RecurrentForward& p) { forward<LstmForward>(p); }
 void lstm_backward(const RecurrentBackward& p) { backward(p, LstmBackward{p}); }
 
 }  // namespace minidl::MINIDL_ISA

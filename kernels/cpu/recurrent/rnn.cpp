@@ -5,13 +5,15 @@ namespace minidl::MINIDL_ISA {
 namespace {
 
 struct RnnForward {
-  static constexpr int GATES = 1, ADDED = 1;
+  static constexpr int GATES = 1, BIASES = 1, ADDED = 1;
   const RecurrentForward& p;
+  const float* bias;
 
   Product product(int, int64_t t) const { return {p.gates + t * p.rows * p.hidden, p.hidden, true}; }
   MINIDL_INLINE vf operator()(const Place& at) const {
     vf x = load_n(p.gates + (at.t * p.rows + at.row) * p.hidden + at.column, at.lanes);
-    return !p.relu ? vtanh(x) : x > 0.f ? x : x == x ? vf{} : x;
+    x += load_n(bias + at.column, at.lanes);
+    return !p.relu ? gate_tanh(x) : x > 0.f ? x : x == x ? vf{} : x;
   }
   MINIDL_INLINE void stay(const Place&) const {}
 };
@@ -35,7 +37,7 @@ struct RnnBackward {
 
 }  // namespace
 
-void rnn_forward(const RecurrentForward& p) { forward(p, RnnForward{p}); }
+void rnn_forward(const RecurrentForward& p) { forward<RnnForward>(p); }
 void rnn_backward(const RecurrentBackward& p) { backward(p, RnnBackward{p}); }
 
 // In blocks of rows, then over the blocks.

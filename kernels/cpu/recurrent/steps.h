@@ -74,8 +74,17 @@ inline void pack_rows(const Panels& panels, int64_t K, const float* src, int64_t
   }
 }
 
-// 1 / (1 + e^-x) to 3 ulp where it is a normal number: gates need no more.
-MINIDL_INLINE vf bent_sigmoid(vf x) { return 1.f / (1.f + vexp_clamped(-x)); }
+// 1 / (1 + e^-x), to 3 ulp where it is a normal number.
+MINIDL_INLINE vf gate_sigmoid(vf x) { return 1.f / (1.f + vexp_clamped(-x)); }
+
+// tanh x = m / (m + 2) where m = e^2x - 1, to 3 ulp.
+MINIDL_INLINE vf gate_tanh(vf x) {
+  x = at_most(at_least(x + x, -20.f), 20.f);
+  vf shifted = x * 1.44269504f + (ROUNDER + 127.f);
+  vf power = (vf)((vi)shifted << 23);
+  vf m = power * expm1_reduced(minus_ln2(x, shifted - (ROUNDER + 127.f))) + (power - 1.f);
+  return m / (m + 2.f);
+}
 
 // f(place) at every vector of a group, row after row.
 template <class F>
@@ -84,8 +93,13 @@ MINIDL_INLINE void for_group(const Problem& p, int64_t first, int64_t rows, int6
   const int64_t start = group * NR<float>, end = start + p.columns(group);
   for (at.row = first; at.row < first + rows; at.row++)
     for (at.column = start; at.column < end; at.column += W) {
-      at.lanes = end - at.column;
-      f(at);
+      at.lanes = W;  // (known to the compiler: no masks)
+      if (end - at.column >= W) {
+        f(at);
+      } else {
+        at.lanes = end - at.column;
+        f(at);
+      }
     }
 }
 
@@ -102,18 +116,22 @@ MINIDL_INLINE void for_steps(const Problem& p, int64_t from, int64_t to, const F
   });
 }
 
-// Cells have GATES; ADDED, how many gates' recurrent biases may be added to their inputs'; `product(gate, t)`, where a
-// gate's recurrent products go; `(place)`, which bends the gates and gives h; `stay(place)`, beyond a sequence's end.
+// Cells are made of the parameters and the biases (BIASES, H): those of inputs and state together for the first ADDED
+// of the GATES, then the others. They have `product(gate, t)`, where a gate's recurrent products go; `(place)`, which
+// bends the gates and gives h; and `stay(place)`, beyond a sequence's end.
 template <class Cell>
-void forward(const RecurrentForward& p, const Cell& cell) {
+void forward(const RecurrentForward& p) {
   constexpr int G = Cell::GATES;
   const int64_t H = p.hidden, width = G * H, size = p.rows * H;
   const Problem problem{p.steps, p.rows, H, G, p.reverse, false, p.lengths};
   const int64_t groups = problem.groups(), sliver = H * NR<float>;
-  Scratch<float> bias(width), inputs(packed_b_size<float>(p.inputs, width)), weights(groups * G * sliver);
+  Scratch<float> bias(Cell::BIASES * H), inputs(packed_b_size<float>(p.inputs, width)), weights(groups * G * sliver);
   Scratch<float> packed(2 * size);
-  for (int64_t i = 0; i < width; i++)
-    bias[i] = (p.bias_ih ? p.bias_ih[i] : 0.f) + (p.bias_hh && i < Cell::ADDED * H ? p.bias_hh[i] : 0.f);
+  for (int64_t i = 0; i < Cell::BIASES * H; i++) {
+    bias[i] = p.bias_ih && i < width ? p.bias_ih[i] : 0.f;
+    if (p.bias_hh && (i < Cell::ADDED * H || i >= width)) bias[i] += p.bias_hh[i < width ? i : i - H];
+  }
+  const Cell cell{p, bias};
   pack_b(p.inputs, width, p.weight_ih, 1, p.inputs, inputs.get());
   parallel_for(groups * G, [&](int64_t i) {
     const int64_t row = i % G * H + i / G * NR<float>;
@@ -150,12 +168,10 @@ void forward(const RecurrentForward& p, const Cell& cell) {
                 packed + first * H);
   }
   const int64_t several = max<int64_t>(1, INPUTS / (p.rows * width));
-  Epilogue<float> plus_bias;
-  plus_bias.bias = bias;
   for (int64_t from = 0; from < p.steps; from += several) {
     const int64_t to = min(p.steps, from + several), t = p.reverse ? p.steps - to : from;
     gemm_prepacked<float>((to - from) * p.rows, width, p.inputs, p.x + t * p.rows * p.inputs, p.inputs, 1, inputs,
-                          p.gates + t * p.rows * width, width, plus_bias);
+                          p.gates + t * p.rows * width, width);
     for_steps(problem, from, to, [&](int64_t s, int64_t first, int64_t rows, int64_t group, int64_t end) {
       for (; group < end; group++) group_step(s, first, rows, group);
     });
