@@ -1,4 +1,5 @@
 #include "csrc/arrays.h"
+#include "kernels/cpu/elementwise/binary.h"
 #include "kernels/cpu/elementwise/copy.h"
 #include "kernels/cpu/elementwise/unary.h"
 
@@ -23,9 +24,62 @@ bool copy_array(py::handle y, py::handle x) {
   return true;
 }
 
+// An operand: an array that broadcasts to y, or a number.
+struct Operand {
+  Operand(const Checked& check, const char* name, py::handle value, int axes) {
+    if (!PyArray_Check(value.ptr())) {
+      number = value.cast<float>();
+      return;
+    }
+    array = check.array(name, value);
+    offset = axes - PyArray_NDIM(array);
+    check.require(PyArray_TYPE(array) == NPY_FLOAT32 && PyArray_ISBEHAVED_RO(array) && offset >= 0, name,
+                  "float32 with at most the output's axes");
+  }
+  const float* data() const { return array ? static_cast<const float*>(PyArray_DATA(array)) : &number; }
+  int64_t size(int axis) const { return array && axis >= offset ? PyArray_DIM(array, axis - offset) : 1; }
+  int64_t stride(int axis) const {  // in elements
+    return size(axis) == 1 ? 0 : PyArray_STRIDE(array, axis - offset) / static_cast<int64_t>(sizeof(float));
+  }
+  PyArrayObject* array = nullptr;
+  float number = 0;
+  int offset = 0;
+};
+
+// y = function(a, b); false: an operand is neither contiguous nor one number along the last axis, or axes are too many.
+bool binary(int function, py::handle a, py::handle b, py::handle y) {
+  Checked check("binary.cpu");
+  check.require(0 <= function && function <= static_cast<int>(Binary::subtract), "function", "one of BINARY");
+  PyArrayObject* to = check.array("y", y);
+  const int axes = PyArray_NDIM(to);
+  check.require(PyArray_TYPE(to) == NPY_FLOAT32 && PyArray_ISCARRAY(to), "y", "contiguous float32 that may be written");
+  const Operand left(check, "a", a, axes), right(check, "b", b, axes);
+  BinaryForward p{};
+  p.function = static_cast<Binary>(function);
+  p.a = left.data(), p.b = right.data(), p.y = static_cast<float*>(PyArray_DATA(to));
+  for (int i = 0; i < axes; i++) {
+    const int64_t size = PyArray_DIM(to, i);
+    check.require((left.size(i) == size || left.size(i) == 1) && (right.size(i) == size || right.size(i) == 1), "a, b",
+                  "arrays that broadcast to the output's shape");
+    if (size == 0) return true;
+    if (!p.add(size, left.stride(i), right.stride(i))) return false;
+  }
+  if (p.axes == 0) p.sizes[p.axes++] = 1;
+  const int64_t a_step = p.a_strides[p.axes - 1], b_step = p.b_strides[p.axes - 1];
+  if (a_step < 0 || a_step > 1 || b_step < 0 || b_step > 1) return false;
+  launch(binary_forward, p);
+  return true;
+}
+
 }  // namespace
 
 void bind_elementwise(py::module_& m) {
+  py::dict functions;
+#define X(name) functions[#name] = static_cast<int>(Binary::name);
+  MINIDL_EACH_BINARY(X)
+#undef X
+  m.attr("BINARY") = functions;
+  m.def("binary", &binary);
   m.def("copy", &copy_array);
   py::dict unary;
 #define X(name) unary[#name] = static_cast<int>(Unary::name);

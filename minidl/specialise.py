@@ -175,7 +175,14 @@ def _check(op):
             lead = True
         tests.append(f"({n} is None or {test})" if slot.optional else test)
     arrays = ", ".join(f"{n}_" for n in op.inputs)
-    return [f"if {' and '.join(tests)}: _xp = numpy", f"else: _xp = settle(op, {arrays})", *op.contract.tests()]
+    settled = "; _d = None" if _leads(op) else ""          # (_d tells _run that all is as usual)
+    return [f"if {' and '.join(tests)}: _xp = numpy", f"else: _xp = settle(op, {arrays}){settled}", *op.contract.tests()]
+
+
+def _leads(op):
+    """Does the first input's dtype decide, and is it a NumPy array of one of two dtypes where the check passes?"""
+    slot = op.contract.inputs[0]
+    return slot.kind in ("same", "float") and not (op.exact or slot.many or slot.optional)
 
 
 def _run(op, arguments):
@@ -186,11 +193,14 @@ def _run(op, arguments):
     lines, run = [], "forward"
     if op.has_kernels:
         params = ", ".join(f"{p}={p}" for p in op.params)
-        ask = f"choose(op.name, device({arrays[0]}), ({', '.join(arrays)},), dict({params}))"
-        lines.append(f"chosen = {ask}" if not (least := dispatch.least(op.name)) else
-                     f"chosen = {ask} if {_size(op)} >= {least} else None")
+        first = _first(op)
+        ask = f"choose(op.name, device({first}), ({', '.join(arrays)},), dict({params}))"
+        least = dispatch.least(op.name)
+        lines = [f"chosen = {ask} if {_size(op)} >= {least} else None" if least else f"chosen = {ask}"]
         if not op.exact:
-            lines.append(f"if chosen is None and getattr({arrays[0]}, 'dtype', None) in HALVES: raise Halves")
+            lines.append(f"if chosen is None and getattr({first}, 'dtype', None) in HALVES: raise Halves")
+        if least and _leads(op):                           # small arrays pay for one comparison
+            lines = [f"if _d is not None and {arrays[0]}.size < {least}: chosen = None", "else:", *_indent(1, lines)]
         run = "(forward if chosen is None else chosen.forward)"
     lines.append(f"{'_y, kept' if op.stage == 'closed' else '_y'} = {run}{call}")
     if not op.contract.several:
@@ -198,12 +208,17 @@ def _run(op, arguments):
     return lines
 
 
+def _first(op):
+    """The first input; its neighbour, where it is a number."""
+    first, *rest = [f"{n}_" for n in op.inputs]
+    numbers = op.contract.inputs[0].dims == ("...",) and rest
+    return f"({rest[0]} if type({first}) is float or type({first}) is int else {first})" if numbers else first
+
+
 def _size(op):
     """How many elements the first input has; a number there takes its neighbour's."""
-    first, *rest = [f"{n}_" for n in op.inputs]
-    if op.contract.inputs[0].dims != ("...",):
-        return f"{first}.size"
-    return f"({first}.size if type({first}) is ndarray else getattr({(rest or [first])[0]}, 'size', 0))"
+    first = _first(op)
+    return f"{first}.size" if op.contract.inputs[0].dims != ("...",) else f"getattr({first}, 'size', 0)"
 
 
 def _tape(op):

@@ -3,7 +3,7 @@ import numpy as np
 
 from ..dispatch import Kernel, register
 from . import cpu
-from .arrays import packed, packed_like, unless_float32
+from .arrays import dense, packed, packed_like, unless_float32
 
 # -- functions of one number --------------------------------------------------
 
@@ -76,3 +76,46 @@ register(Kernel("gelu.cpu", "gelu", "cpu",
                 lambda xp, g, kept, x, approximate: _backward(_gelu(approximate), g, x),
                 lambda arrays, params: unless_float32(*arrays) if params["approximate"] in ("none", "tanh") else
                 "the op explains what it may be", least=DEAR))
+
+
+# -- functions of two numbers -------------------------------------------------
+
+WIDE = 1 << 16                         # elements from which threads pay for asking
+
+
+def _binary(op):
+    """forward(xp, a, b): arrays that broadcast, or one of them a number."""
+    code, numpy = cpu.elementwise.BINARY[op], getattr(np, op)
+
+    def forward(xp, a, b):
+        strides = [x.strides for x in (a, b) if type(x) is np.ndarray and not x.flags.c_contiguous]
+        if strides and all([type(x) is not np.ndarray or x.strides == strides[0] for x in (a, b)]):
+            order = np.argsort(strides[0])[::-1]           # both in the same order of axes: so is the result
+            given = [x.transpose(order) if type(x) is np.ndarray else x for x in (a, b)]
+            if all([type(x) is not np.ndarray or x.flags.c_contiguous for x in given]):
+                return forward(xp, *given).transpose(np.argsort(order))
+        y = np.empty(np.broadcast(a, b).shape, "float32")
+        if cpu.elementwise.binary(code, a, b, y):
+            return y
+        a, b = [dense(x) if type(x) is np.ndarray else x for x in (a, b)]
+        return y if cpu.elementwise.binary(code, a, b, y) else numpy(a, b, out=y)
+
+    return forward
+
+
+def _refuses_pairs(arrays, params):
+    return unless_float32(*[x for x in arrays if type(x) is not float and type(x) is not int])
+
+
+def _pull_multiply(xp, g, a, b):
+    return (lambda: multiply(xp, g, b)), (lambda: multiply(xp, g, a))
+
+
+def _pull_divide(xp, g, out, b):
+    return (lambda: divide(xp, g, b)), (lambda: divide(xp, multiply(xp, g, out), -b))
+
+
+multiply, divide = _binary("multiply"), _binary("divide")
+for name, pull in (("add", None), ("subtract", None), ("multiply", _pull_multiply), ("divide", _pull_divide),
+                   ("maximum", None), ("minimum", None)):
+    register(Kernel(f"{name}.cpu", name, "cpu", _binary(name), pull, _refuses_pairs, least=WIDE))

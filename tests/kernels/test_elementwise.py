@@ -72,8 +72,8 @@ def test_copies_of_any_strides(data):
     assert cpu.elementwise.copy(y, x) and (y == x).all()
 
 
-@pytest.mark.parametrize("shape, axes", [((1700, 1300), (1, 0)), ((3, 130, 65, 100), (0, 2, 3, 1)), ((70_001, 2), (1, 0))],
-                         ids=str)
+@pytest.mark.parametrize("shape, axes", [((1700, 1300), (1, 0)), ((3, 130, 65, 100), (0, 2, 3, 1)),
+                                         ((70_001, 2), (1, 0))], ids=str)
 def test_large_copies(isa, shape, axes):
     x = np.random.default_rng(0).normal(size=shape).astype("float32").transpose(axes)
     for n in (1, 3):
