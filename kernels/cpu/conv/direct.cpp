@@ -151,19 +151,29 @@ class Direct {
       tap_at[(y.weight_first + t / x.taps * y.weight_step) * c_.row_step + x.weight_first +
              t % x.taps * x.weight_step] = t;
     const int64_t together = c_.input_step == size ? channels : 1;  // filters that follow each other
-    for (int64_t channel = 0; channel < channels; channel += together, src += together * c_.input_step)
-      for (int64_t k = 0; k < together * size; k += W)
+    for (int64_t channel = 0; channel < channels; channel += together, src += together * c_.input_step) {
+      int64_t of = channel, at = 0;  // of element k: its channel, its place in the filter
+      for (int64_t k = 0; k < together * size; k += W) {
+        const int n = static_cast<int>(min<int64_t>(W, together * size - k));
+        int64_t to[W];
+        for (int i = 0; i < n; i++) {
+          const int64_t tap = tap_at[at];
+          to[i] = tap < 0 ? -1 : (along_channels_ ? tap * channels + of : of * c_.taps() + tap) * NR<float>;
+          if (++at == size) at = 0, of++;
+        }
         for (int64_t f = 0; f < NR<float>; f += W) {
           vf t[W];
-          const int64_t n = min<int64_t>(W, together * size - k);
-          for (int i = 0; i < W; i++) t[i] = f + i < filters ? load_n(src + (f + i) * c_.output_step + k, n) : vf{};
-          transpose<float>(t);
-          for (int i = 0; i < n; i++) {
-            int64_t of = channel + (k + i) / size, tap = tap_at[(k + i) % size];
-            if (tap >= 0)
-              store(dst + (along_channels_ ? tap * channels + of : of * c_.taps() + tap) * NR<float> + f, t[i]);
+          for (int i = 0; i < W; i++) {
+            const float* filter = src + (f + i) * c_.output_step + k;
+            t[i] = f + i < filters ? load_n(filter, n) : vf{};
+            if (f + i < filters) __builtin_prefetch(filter + 32);
           }
+          transpose<float>(t);
+          for (int i = 0; i < n; i++)
+            if (to[i] >= 0) store(dst + to[i] + f, t[i]);
         }
+      }
+    }
   }
 
   void work_by_pixels(int64_t group, const Block& b, int64_t from, int64_t to, const float* packed) const {

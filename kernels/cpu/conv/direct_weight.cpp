@@ -14,31 +14,35 @@ constexpr int64_t ROUND = 2 << 20;  // floats that are prepared at a time, if th
 
 class WeightGradient {
  public:
-  explicit WeightGradient(const ConvBackwardWeight& p)
-      : p_(p),
-        s_(flattened(p.shape)),
-        taps_(s_.rows.kernel * s_.columns.kernel),
-        slivers_(ceil_div(s_.outputs, NR<float>)),
-        pixels_(s_.rows.count * s_.columns.count),
-        by_tap_(s_.inputs >= MR / 2 || taps_ == 1),
-        window_{s_.rows.start, s_.columns.start, reach(s_.rows), reach(s_.columns)},
-        in_place_(by_tap_ || window_.within(s_.rows.size, s_.columns.size)),
-        panels_(by_tap_ ? s_.inputs : s_.inputs * taps_) {
-    const int64_t prepared =
-        s_.groups * ((in_place_ ? 0 : s_.inputs * window_.plane()) + slivers_ * NR<float> * pixels_);
-    const int64_t all = panels_.count * (by_tap_ ? taps_ : 1);
-    images_ = min(s_.n, max<int64_t>(1, ROUND / prepared));
-    cuts_ = min(all, max<int64_t>(ceil_div(8, s_.groups * slivers_), all / 16));
-    parts_ = max<int64_t>(1, min(ceil_div(8, s_.groups * slivers_ * cuts_), images_ * pixels_ / (4 * KC)));
+  explicit WeightGradient(const ConvBackwardWeight& p) : p_(p), s_(flattened(p.shape)) {
+    exchanged_ =
+        s_.rows.size == 1 && s_.columns.kernel == 1 && s_.rows.kernel == 1 && s_.columns.count == s_.columns.size;
+    if (exchanged_) p_ = {p.x, p.g, p.gweight, p.shape}, s_.inputs = p.shape.outputs, s_.outputs = p.shape.inputs;
+    taps_ = s_.rows.kernel * s_.columns.kernel;
+    slivers_ = ceil_div(s_.outputs, NR<float>);
+    pixels_ = s_.rows.count * s_.columns.count;
+    const int64_t size = s_.rows.size * s_.columns.size;
+    by_tap_ = s_.inputs >= MR / 2 || taps_ == 1;
+    window_ = by_tap_ ? Window{0, 0, s_.rows.size, s_.columns.size}
+                      : Window{s_.rows.start, s_.columns.start, reach(s_.rows), reach(s_.columns)};
+    const bool fall_on_each_other = size % 256 == 0 && s_.inputs > 1;  // in L1
+    in_place_ = by_tap_ ? !fall_on_each_other : window_.within(s_.rows.size, s_.columns.size);
     pitch_ = in_place_ ? s_.columns.size : window_.width;
-    plane_ = in_place_ ? s_.rows.size * s_.columns.size : window_.plane();
+    plane_ = in_place_ ? size : window_.plane();
+    panels_ = Panels(by_tap_ ? s_.inputs : s_.inputs * taps_);
+    all_ = panels_.count * (by_tap_ ? taps_ : 1);
+    const int64_t prepared = s_.groups * ((in_place_ ? 0 : s_.inputs * plane_) + slivers_ * NR<float> * pixels_);
+    images_ = min(s_.n, max<int64_t>(1, ROUND / prepared));
+    cuts_ = min(all_, max<int64_t>(ceil_div(8, s_.groups * slivers_), all_ / 16));
+    parts_ = max<int64_t>(1, min(ceil_div(8, s_.groups * slivers_ * cuts_), images_ * pixels_ / (4 * KC)));
+    at_once_ = exchanged_ && parts_ == 1 && s_.outputs % NR<float> == 0;
   }
 
   void run() {
     const int64_t planes = s_.groups * s_.inputs, size = s_.rows.size * s_.columns.size;
     const int64_t K = s_.inputs * taps_, sum_size = s_.groups * slivers_ * K * NR<float>;
     Scratch<float> copies(in_place_ ? 0 : images_ * planes * plane_);
-    Scratch<float> packed(images_ * pixels_ * s_.groups * slivers_ * NR<float>), sums(parts_ * sum_size);
+    Scratch<float> packed(images_ * pixels_ * s_.groups * slivers_ * NR<float>), sums(at_once_ ? 0 : parts_ * sum_size);
     for (int64_t first = 0; first < s_.n; first += images_) {
       const int64_t images = min(images_, s_.n - first);
       const float* x = p_.x + first * planes * size;
@@ -48,10 +52,12 @@ class WeightGradient {
         int64_t part = t % parts_, cut = t / parts_ % cuts_, sliver = t / parts_ / cuts_;  // (of all groups)
         work(image + sliver / slivers_ * s_.inputs * plane_, packed + sliver * images * pixels_ * NR<float>,
              images * pixels_ * part / parts_, images * pixels_ * (part + 1) / parts_, cut, sliver % slivers_,
-             sums + part * sum_size + sliver * K * NR<float>, first > 0);
+             at_once_ ? p_.gweight + sliver / slivers_ * s_.inputs * s_.outputs + sliver % slivers_ * NR<float>
+                      : sums + part * sum_size + sliver * K * NR<float>,
+             first > 0);
       });
     }
-    finish(sums, sum_size);
+    if (!at_once_) finish(sums, sum_size);
   }
 
  private:
@@ -78,18 +84,18 @@ class WeightGradient {
   // Some panels over the pixels [from, to) of the images, in slices of K.
   void work(const float* image, const float* packed, int64_t from, int64_t to, int64_t cut, int64_t sliver, float* c,
             bool accumulate) const {
-    const int64_t slices = ceil_div(to - from, KC), all = panels_.count * (by_tap_ ? taps_ : 1);
+    const int64_t slices = ceil_div(to - from, KC);
     Scratch<int64_t> row(panels_.rows), place(panels_.rows);
     for (int64_t i = 0; i < panels_.rows; i++) {
       const int64_t tap = by_tap_ ? 0 : i % taps_, y = tap / s_.columns.kernel, x = tap % s_.columns.kernel;
       row[i] = (by_tap_ ? i : i / taps_) * plane_ + y * s_.rows.dilation * pitch_ + x * s_.columns.dilation;
-      place[i] = (by_tap_ ? i * taps_ : i) * NR<float>;
+      place[i] = at_once_ ? i * s_.outputs : (by_tap_ ? i * taps_ : i) * NR<float>;
     }
     Scratch<Segment> segments(ceil_div(to - from, slices) / s_.columns.count + 2);
     for (int64_t slice = 0; slice < slices; slice++, accumulate = true) {
       const int64_t k = from + (to - from) * slice / slices, end = from + (to - from) * (slice + 1) / slices;
       int64_t of_tap = -1, count = 0;
-      for (int64_t p = all * cut / cuts_; p < all * (cut + 1) / cuts_; p++) {
+      for (int64_t p = all_ * cut / cuts_; p < all_ * (cut + 1) / cuts_; p++) {
         const int64_t tap = p / panels_.count, panel = p % panels_.count;
         if (tap != of_tap) count = segments_of(of_tap = tap, k, end, segments);
         segments_kernel(panels_.height(panel), s_.outputs - sliver * NR<float>)(
@@ -124,7 +130,12 @@ class WeightGradient {
       const int64_t sliver = t / per_sliver % slivers_, group = t / per_sliver / slivers_, lane = t % per_sliver * W;
       const int64_t o = sliver * NR<float> + lane, filters = min<int64_t>(W, s_.outputs - o);
       const float* src = sums + (group * slivers_ + sliver) * K * NR<float> + lane;
-      for (int64_t k = 0; k < K; k += W) {
+      for (int64_t k = 0; exchanged_ && k < K; k++) {
+        vf total{};
+        for (int64_t part = 0; part < parts_; part++) total += load(src + part * sum_size + k * NR<float>);
+        store_n(p_.gweight + (group * K + k) * s_.outputs + o, total, filters);
+      }
+      for (int64_t k = 0; !exchanged_ && k < K; k += W) {
         vf r[W];
         for (int64_t i = 0; i < W; i++) {
           r[i] = vf{};
@@ -137,15 +148,17 @@ class WeightGradient {
     });
   }
 
-  const ConvBackwardWeight& p_;
-  const ConvShape s_;
+  ConvBackwardWeight p_;
+  ConvShape s_;
+  bool exchanged_;           // one tap: rows are output channels, columns input channels, as in the filters
+  bool by_tap_;              // panels of channels, tap by tap; otherwise of channels' taps, all alike
+  bool in_place_, at_once_;  // images are not copied; sums are made in the result
   int64_t taps_, slivers_, pixels_;
-  bool by_tap_;  // panels of channels, tap by tap; otherwise of channels' taps, all alike
   Window window_;
-  bool in_place_;
-  Panels panels_;
-  int64_t images_, cuts_, parts_;  // prepared at a time; of the panels and of the pixels among tasks
-  int64_t pitch_, plane_;
+  int64_t pitch_, plane_;  // of images, or their copies
+  Panels panels_{0};
+  int64_t all_, images_, cuts_,
+      parts_;  // panels of all taps; prepared at a time; cuts of panels, of pixels among tasks
 };
 
 }  // namespace
