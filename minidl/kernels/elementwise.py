@@ -7,7 +7,7 @@ from .arrays import dense, packed, packed_like, unless_float32
 
 # -- functions of one number --------------------------------------------------
 
-CHEAP, DEAR = 1 << 15, 1 << 12         # elements from which threads and a single pass pay
+CHEAP, DEAR = 1 << 14, 1 << 12         # elements from which threads and a single pass pay
 
 
 def unary(op, least=DEAR, fused=False, allows=lambda **params: True):
@@ -80,7 +80,7 @@ register(Kernel("gelu.cpu", "gelu", "cpu",
 
 # -- functions of two numbers -------------------------------------------------
 
-WIDE = 1 << 16                         # elements from which threads pay for asking
+WIDE = 1 << 17                         # elements from which threads pay for asking
 
 
 def _binary(op):

@@ -64,7 +64,7 @@ void rows(const BinaryForward& p) {
       const int64_t from = i % parts * CHUNK;
       const float *a = p.a + at.a + (A ? 0 : from), *b = p.b + at.b + (B ? 0 : from);
       const vf one_a = splatf(*a), one_b = splatf(*b);
-      write_row(p.y + i / parts * n + from, min(CHUNK, n - from), streamed, [&](int64_t j, int64_t lanes) MINIDL_HERE {
+      write_part(p.y + i / parts * n + from, min(CHUNK, n - from), streamed, [&](int64_t j, int64_t lanes) MINIDL_HERE {
         return F::y(A ? one_a : load_n(a + j, lanes), B ? one_b : load_n(b + j, lanes));
       });
       if (i % parts == parts - 1) at.next();
