@@ -10,6 +10,7 @@ namespace {
 
 constexpr int64_t SLIVERS = 4, QUERIES = SLIVERS * LANE;  // of a block
 constexpr int64_t BLOCK = KEYS * LANE;
+constexpr int64_t NEAR = 2 * KEYS;  // keys that a block of queries meets while it is in cache
 
 int64_t padded(int64_t width) { return round_up(width, W); }
 
@@ -80,6 +81,8 @@ void add_keys(const float* tiles, const int64_t* offset, int height, int64_t q0,
 // Keys [k0, k0 + n) of the task's range meet the queries [q0, q0 + QUERIES).
 void meet(const AttentionBackward& p, int64_t b, int64_t h, Range range, int64_t k0, int64_t n, int64_t q0,
           const Held& held, float* gq, Ahead& ahead) {
+  const Range seen = keys_seen(p, q0, min(p.queries, q0 + QUERIES));
+  if (seen.end <= k0 || seen.first >= k0 + n) return;
   const Panels panels(n), dims(p.width);
   const int64_t at = k0 - range.first, count = min(SLIVERS, ceil_div(p.queries - q0, LANE));
   Range met[SLIVERS];
@@ -186,9 +189,9 @@ void attention_backward(const AttentionBackward& p) {
       pack_rows(p, b, h, 0, p.queries, held.queries);
       pack_columns(p.q.at(b, h, 0), p.q.row, p.queries, p.width, held.q_rows);
       pack_columns(p.g.at(b, h, 0), p.g.row, p.queries, p.value_width, held.g_rows);
-      for (int64_t k0 = keys.first; k0 < keys.end; k0 += KEYS)
+      for (int64_t near = keys.first; near < keys.end; near += NEAR)
         for (int64_t q0 = 0; q0 < p.queries; q0 += QUERIES)
-          if (!keys_seen(p, q0, min(p.queries, q0 + QUERIES)).empty())
+          for (int64_t k0 = near; k0 < min(keys.end, near + NEAR); k0 += KEYS)
             meet(p, b, h, keys, k0, min(KEYS, keys.end - k0), q0, held, gq, ahead);
       if (ranges == 1) write_queries(p, b, h, {0, slivers}, gq, 1, 0);
     }

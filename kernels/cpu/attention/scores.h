@@ -61,7 +61,7 @@ inline void pack_width(const float* rows, int64_t stride, int64_t n, int64_t wid
       const int64_t start = dims.start(p), height = dims.height(p);
       float* to = dst + start * n + key * height;
       for (int64_t i = 0; i < height; i += W) {  // what is written too far gets overwritten, but behind the last key
-        const vf v = load_n(rows + start + i, height - i);
+        const vf v = start + i + W <= width ? load(rows + start + i) : load_n(rows + start + i, height - i);
         key + 1 < n ? store(to + i, v) : store_n(to + i, v, height - i);
       }
     }
