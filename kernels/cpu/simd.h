@@ -124,6 +124,19 @@ MINIDL_INLINE void store_n(double* p, vd v, int64_t n) {
 #endif
 }
 
+// Products of the lower 32 bits of 64-bit lanes.
+MINIDL_INLINE vec<uint64_t> times_low_half(vec<uint64_t> a, vec<uint64_t> b) {
+#if defined(__AVX512F__)
+  return (vec<uint64_t>)_mm512_maskz_mul_epu32((__mmask8)-1, (__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+  return (vec<uint64_t>)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+#elif defined(__SSE2__)
+  return (vec<uint64_t>)_mm_mul_epu32((__m128i)a, (__m128i)b);
+#else
+  return (a & 0xffffffff) * (b & 0xffffffff);
+#endif
+}
+
 // Past the caches, for outputs much larger than they are. p is aligned to BYTES; a task that streams ends with a fence.
 MINIDL_INLINE void stream(float* p, vf v) {
 #if defined(__AVX512F__)

@@ -184,6 +184,14 @@ def at(state):
 
 # -- words ------------------------------------------------------------------------
 
+_compiled: list = []                                   # a function that fills words: (seed, stream, first, words)
+
+
+def use(compiled=None):
+    """Let a compiled function make the words of draws on the host, the same words; None: NumPy makes them."""
+    _compiled[:] = [] if compiled is None else [compiled]
+
+
 def philox(xp, key, first, count):
     """Philox4x32-10 of the counters first, first + 1, ..., modulo 2**64.
 
@@ -196,6 +204,10 @@ def philox(xp, key, first, count):
 
     Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", SC11, section 3.3.
     """
+    if xp is np and _compiled:
+        words = np.empty((count, 4), dtype="uint32")
+        _compiled[0](key.seed, key.stream, first, words)
+        return words
     counter = xp.arange(count, dtype="uint64")
     counter += np.uint64(first)
     a = counter & LOW32                                # words 0 and 2 sit in lower halves, 1 and 3 in upper

@@ -160,6 +160,12 @@ def _(make):
     yield make.integers(5, 0, 2), make.normal(5, 4)
 
 
+@_added_to_rows.samples
+def _(make):
+    yield make.normal(7, 4), make.integers(5, 7), 5
+    yield make.normal(2, 3, 4), make.integers(5, 2, 3), 6
+
+
 @embedding_bag.samples
 def _(make):
     for mode in ("sum", "mean", "max"):
