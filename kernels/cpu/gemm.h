@@ -3,6 +3,7 @@
 // Kernels of other families include this and call `gemm` from their instruction set's namespace, inside of tasks too
 // (it then runs on the caller's thread alone). An element of C is one chain of fused multiply-adds per slice of KC
 // along K, the slices added in order: its bits depend on K only, not on threads, blocking or its place.
+// (Products with few rows or columns sum in an order of their own: thin.h.)
 //
 // Source: Goto, van de Geijn 2008, "Anatomy of high-performance matrix multiplication".
 #pragma once
@@ -156,8 +157,8 @@ void gemm(int64_t M, int64_t N, int64_t K, const T* a, int64_t ars, int64_t acs,
   if (M <= 0 || N <= 0) return;
   if (K <= 0) return gemm_of_nothing(M, N, C, ldc, e, accumulate);
   const Strided<T> A{a, ars, acs}, B{b, brs, bcs};
-  if (is_thin(M, B) || is_thin(N, A.transposed())) {
-    if (is_thin(M, B))
+  if (is_thin(M, N, K, B) || is_thin(N, M, K, A.transposed())) {
+    if (is_thin(M, N, K, B))
       thin(M, N, K, A, B, C, ldc, 1, accumulate);
     else
       thin(N, M, K, B.transposed(), A.transposed(), C, 1, ldc, accumulate);

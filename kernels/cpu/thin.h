@@ -14,10 +14,11 @@ struct Strided {
   Strided transposed() const { return {data, cs, rs}; }
 };
 
-// Is B read in place? (Where neither of its axes lies along memory it is not.)
+// Is B read in place? Where one of its axes lies along memory and it is worth it. (The order of sums then depends on
+// which axis does: bits may differ between layouts, never between runs or numbers of threads.)
 template <class T>
-bool is_thin(int64_t M, const Strided<T>& B) {
-  return M <= FEW && (B.rs == 1 || B.cs == 1);
+bool is_thin(int64_t M, int64_t N, int64_t K, const Strided<T>& B) {
+  return M <= FEW && (B.rs == 1 || B.cs == 1) && N * K >= 1 << 12;
 }
 
 // y[M][N] (+)= x[M][R] b[R][N], b by whole rows; N counts columns.

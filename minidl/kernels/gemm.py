@@ -6,6 +6,7 @@ kernel reads it, for as long as it lives and nothing changes it.
 import weakref
 from math import prod
 
+import ml_dtypes
 import numpy as np
 
 from .. import tape
@@ -13,7 +14,8 @@ from ..dispatch import Kernel, register
 from . import cpu
 from .arrays import dense
 
-FLOATS = np.dtype("float32"), np.dtype("float64")
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+FLOATS = np.dtype("float32"), np.dtype("float64"), BFLOAT16
 LEAST = 512                        # elements of the first operand: with fewer NumPy has ended before we have asked
 
 
@@ -21,31 +23,42 @@ def _refuses_matmul(arrays, params):
     a, b = arrays
     if a.dtype in FLOATS and a.ndim > 1 and b.ndim > 1:
         return None
-    return f"only float32 and float64 matrices, not {a.dtype} {a.shape} and {b.shape}"
+    return f"only float32, float64 and bfloat16 matrices, not {a.dtype} {a.shape} and {b.shape}"
 
 
-def _matmul(xp, a, b):
+def _refuses_int8(arrays, params):
+    return None if all(a.dtype == np.int8 for a in arrays) else "only int8"
+
+
+def _matmul(xp, a, b, dtype=None):
     rows = a.shape[:-1]
     if b.ndim > 2 and rows[:-1] != b.shape[:-2]:
         rows = *np.broadcast_shapes(rows[:-1], b.shape[:-2]), rows[-1]
-    y = np.empty((*rows, b.shape[-1]), a.dtype)
+    y = np.empty((*rows, b.shape[-1]), dtype or a.dtype)
     if not cpu.gemm.matmul(a, b, y):                   # (elements that are not aligned)
         cpu.gemm.matmul(a.copy(), b.copy(), y)
     return y
 
 
 register(Kernel("matmul.cpu", "matmul", "cpu", _matmul, None, _refuses_matmul, least=LEAST))
+register(Kernel("int8_matmul.cpu", "int8_matmul", "cpu", lambda xp, a, b: _matmul(xp, a, b, "int32"), None,
+                _refuses_int8))
 
 
 # -- linear ----------------------------------------------------------------------------------------------------------
 
 def _refuses_linear(arrays, params):
     x = arrays[0]
-    return None if x.dtype in FLOATS else f"only float32 and float64, not {x.dtype}"
+    return None if x.dtype in FLOATS else f"only float32, float64 and bfloat16, not {x.dtype}"
 
 
 def _linear(xp, x, weight, bias):
     rows = _rows(x)
+    if x.dtype is BFLOAT16:
+        y = _matmul(xp, rows, weight.T, x.dtype if bias is None else "float32")
+        if bias is not None:                           # (rounded once)
+            y = np.add(y, bias, out=y, dtype="float32").astype(x.dtype)
+        return y.reshape(*x.shape[:-1], len(weight)), None
     y = np.empty((len(rows), len(weight)), x.dtype)
     packed = None if tape.recording() else packed_weight(weight, len(rows))
     bias = dense(bias)
@@ -65,10 +78,10 @@ def _rows(x):
 
 
 def _column_sums(rows):
-    rows = dense(rows)
-    sums = np.empty(rows.shape[1], rows.dtype)
-    cpu.gemm.column_sums(rows, sums)
-    return sums
+    wide = dense(rows.astype("float32") if rows.dtype is BFLOAT16 else rows)
+    sums = np.empty(rows.shape[1], wide.dtype)
+    cpu.gemm.column_sums(wide, sums)
+    return sums.astype(rows.dtype, copy=False)
 
 
 register(Kernel("linear.cpu", "linear", "cpu", _linear, _linear_backward, _refuses_linear, least=LEAST))
