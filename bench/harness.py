@@ -39,8 +39,8 @@ def seconds_of(call, number=1):
 def measure(case, batches=15, seconds=None):
     """{rival: {"min": ..., "median": ..., "batches": ...}} per call, in the case's unit.
 
-    With `seconds`, batches end once they have taken as long, and are at least FEWEST, at most MOST.  Some calls that are
-    not timed go before each batch of several: after `setup`, caches and threads are not what they are in a loop.
+    With `seconds`, batches end once they have taken as long, and are at least FEWEST, at most MOST.  Calls that are not
+    timed go before each batch of several: after `setup`, caches and threads are not what they are in a loop.
     """
     batches = MOST if seconds else batches
     numbers = {name: case.number or max(1, round(BATCH / seconds_of(call))) for name, call in case.rivals.items()}

@@ -20,6 +20,9 @@ class MiniDL:
         self.version, self.nn, self.F, self.optim = self.ml.__version__, self.ml.nn, self.ml.ops, self.ml.optim
         self.no_grad, self.set_num_threads, self.concat = self.ml.no_grad, self.ml.set_num_threads, self.ml.concat
 
+    def season(self):
+        """Its allocator keeps freed blocks from the start."""
+
     def tensor(self, array, requires_grad=False):
         """A tensor that shares the array's memory."""
         return self.ml.Tensor(array, requires_grad=requires_grad)
@@ -51,6 +54,13 @@ class Torch:
         self.version, self.nn, self.F, self.optim = torch.__version__, torch.nn, torch.nn.functional, torch.optim
         self.no_grad, self.set_num_threads, self.concat = torch.no_grad, torch.set_num_threads, torch.cat
         self.gradients = torch.autograd.grad
+
+    def season(self):
+        """Let the C library keep freed blocks of up to 32 MiB, as it does once it has freed one.
+
+        PyTorch takes its memory from there: what rows were measured before would make a difference else.
+        """
+        self.torch.empty(2 ** 23 - 2 ** 16)
 
     def tensor(self, array, requires_grad=False):
         """A tensor that shares the array's memory."""
@@ -95,6 +105,9 @@ class NumPy:
 
     def set_num_threads(self, n):
         """minidl sets those of NumPy's BLAS, too."""
+
+    def season(self):
+        """NumPy takes its memory from minidl here."""
 
 
 def available(names):

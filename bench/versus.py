@@ -133,11 +133,13 @@ def measured(group, row, libs, threads, seconds):
             yield {**about, "threads": 0, "times": {}, "peak": peaks(group, row, libs, max(threads))}
 
 
-def run(only=(), threads=(1, 2), quick=False, seconds=0.4, show=print):
+def run(only=(), threads=(1, 2), quick=False, seconds=0.25, show=print):
     """Compare; the document that `--json` writes.  Interrupted, it gives what there is."""
     libs, missing = libraries.available(["minidl", "torch", "numpy"])
     for label in missing:
         show(f"{label} is not installed: its column is left out.")
+    for lib in libs:
+        lib.season()
     document = {"suite": "compare torch", **machine.header(libs), "threads": list(threads), "rows": []}
     chosen = rows.chosen(GROUPS, only, QUICK if quick else 1)
     try:
