@@ -31,9 +31,11 @@ ConvShape shape(const Checked& check, py::handle weight, int64_t n, int64_t grou
 }  // namespace
 
 void bind_conv_depthwise(py::module_&);
+void bind_conv_winograd(py::module_&);
 
 void bind_conv(py::module_& m) {
   bind_conv_depthwise(m);
+  bind_conv_winograd(m);
   m.def("forward", [](py::handle x, py::handle weight, py::handle bias, py::handle y, int64_t groups, Axis rows,
                       Axis columns) {
     Checked check("conv2d.cpu");

@@ -39,6 +39,20 @@ struct Phases {
       int64_t i = 0;
       for (; 2 * i + 2 * W <= n; i += W) halves(i, load(row + 2 * i), load(row + 2 * i + W));
       if (2 * i < n) halves(i, load_n(row + 2 * i, n - 2 * i), load_n(row + 2 * i + W, n - 2 * i - W));
+    } else if (w.stride == 4 && ZeroPadded) {
+      for (int64_t i = 0; 4 * i < n; i += W) {
+        const float* from = row + 4 * i;
+        const int64_t room = n - 4 * i;
+        vf a = load_n(from, room), b = load_n(from + W, room - W), c = load_n(from + 2 * W, room - 2 * W);
+        vf d = load_n(from + 3 * W, room - 3 * W);
+        vf even[2] = {even_lanes(a, b, LanesOf<vf>{}), even_lanes(c, d, LanesOf<vf>{})};
+        vf odd[2] = {odd_lanes(a, b, LanesOf<vf>{}), odd_lanes(c, d, LanesOf<vf>{})};
+        auto line = [&](int64_t phase) { return to + (before + phase) % 4 * pitch + (before + phase) / 4 + i; };
+        store(line(0), even_lanes(even[0], even[1], LanesOf<vf>{}));
+        store(line(1), even_lanes(odd[0], odd[1], LanesOf<vf>{}));
+        store(line(2), odd_lanes(even[0], even[1], LanesOf<vf>{}));
+        store(line(3), odd_lanes(odd[0], odd[1], LanesOf<vf>{}));
+      }
     } else {
       for (int64_t phase = 0; phase < w.stride; phase++) {
         float* line = to + (before + phase) % w.stride * pitch + (before + phase) / w.stride;

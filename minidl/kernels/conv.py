@@ -7,7 +7,7 @@ import numpy as np
 from ..dispatch import Kernel, register
 from ..errors import MinidlError
 from ..ops.conv import Axis, conv_axes, transposed_axes
-from . import cpu, depthwise
+from . import cpu, depthwise, winograd
 from .arrays import dense, unless_float32
 
 _ONE = astuple(Axis(1))                # the rows of a sequence
@@ -37,26 +37,29 @@ def _images(array):
 
 # -- on arrays ------------------------------------------------------------------------
 
-def _kernels(weight, groups):
-    """What has `forward`, `backward_input` and `backward_weight` for such filters."""
-    return depthwise if depthwise.serves(weight, groups) else cpu.conv
+def _kernels(shape, weight, axes, groups):
+    """What has `forward`, `backward_input` and `backward_weight` for such filters, and images or results (N, ...)."""
+    if depthwise.serves(weight, groups):
+        return depthwise
+    return winograd if winograd.serves(shape, weight, axes, groups) else cpu.conv
 
 
 def _correlate(x, weight, bias, axes, groups):
     y = np.empty((x.shape[0], weight.shape[0], *[a[-1] for a in axes[4 - x.ndim:]]), x.dtype)
-    _kernels(weight, groups).forward(_images(x), _images(weight), dense(bias), _images(y), groups, *axes)
+    _kernels(x.shape, weight, axes, groups).forward(_images(x), _images(weight), dense(bias), _images(y), groups, *axes)
     return y
 
 
 def _spread(g, weight, bias, axes, groups):
     x = np.empty((g.shape[0], groups * weight.shape[1], *[a[0] for a in axes[4 - g.ndim:]]), g.dtype)
-    _kernels(weight, groups).backward_input(_images(g), _images(weight), dense(bias), _images(x), groups, *axes)
+    run = _kernels(g.shape, weight, axes, groups).backward_input
+    run(_images(g), _images(weight), dense(bias), _images(x), groups, *axes)
     return x
 
 
 def _filter_gradient(x, g, weight, axes, groups):
     found = np.empty(weight.shape, weight.dtype)
-    _kernels(weight, groups).backward_weight(_images(g), _images(x), _images(found), groups, *axes)
+    _kernels(x.shape, weight, axes, groups).backward_weight(_images(g), _images(x), _images(found), groups, *axes)
     return found
 
 

@@ -27,10 +27,7 @@ MINIDL_INLINE void block(const Seen& seen, const G& g_at, floats<L> (&sums)[K][J
 // All rows of a band, one vector of columns: seen(y) and g_at(y) give the two above from row y on.
 template <int L, int K, int S, int J0, int J, class SeenFrom, class GFrom>
 MINIDL_INLINE void columns_of_taps(int64_t rows, const SeenFrom& seen, const GFrom& g_at, float* totals) {
-  floats<L> sums[K][J];
-  MINIDL_UNROLL_ALL
-  for (int i = 0; i < K; i++) MINIDL_UNROLL_ALL
-  for (int j = 0; j < J; j++) sums[i][j] = loads<L>(totals + (i * K + J0 + j) * L);
+  floats<L> sums[K][J] = {};  // short chains of additions, whose sums are added: errors grow with their lengths
   int64_t y = 0;
   for (; y + 4 <= rows; y += 4) block<L, 4, K, S, J0, J>(seen(y), g_at(y), sums);
   if (rows - y >= 2) {
@@ -39,8 +36,10 @@ MINIDL_INLINE void columns_of_taps(int64_t rows, const SeenFrom& seen, const GFr
   }
   if (rows > y) block<L, 1, K, S, J0, J>(seen(y), g_at(y), sums);
   MINIDL_UNROLL_ALL
-  for (int i = 0; i < K; i++) MINIDL_UNROLL_ALL
-  for (int j = 0; j < J; j++) stores<L>(totals + (i * K + J0 + j) * L, sums[i][j]);
+  for (int k = 0; k < K * J; k++) {
+    float* total = totals + (k / J * K + J0 + k % J) * L;
+    stores<L>(total, loads<L>(total) + sums[k / J][k % J]);
+  }
 }
 
 // As many columns of taps at once as registers hold the sums of.
@@ -91,13 +90,12 @@ void any_taps(const float* g, int64_t columns, int64_t rows, const float* corner
   for (int64_t k = 0; k < taps; k += 4) {
     const int64_t count = min<int64_t>(4, taps - k);
     vf sums[4] = {};
-    for (int64_t c = 0; c < count; c++) sums[c] = load(totals + (k + c) * W);
     for (int64_t y = 0; y < rows; y++)
       for (int64_t x = 0; x < columns; x += W) {
         const vf gr = load_n(g + y * columns + x, columns - x);
         for (int64_t c = 0; c < count; c++) sums[c] += gr * load_n(corner + tap[k + c] + y * step + x, columns - x);
       }
-    for (int64_t c = 0; c < count; c++) store(totals + (k + c) * W, sums[c]);
+    for (int64_t c = 0; c < count; c++) store(totals + (k + c) * W, load(totals + (k + c) * W) + sums[c]);
   }
 }
 
