@@ -118,7 +118,7 @@ class Direct {
   static int64_t pixels_of_block(const Correlation& c) {
     int64_t strides = c.rows.stride * c.columns.stride, all = c.n * c.rows.count * c.columns.count;
     int64_t fits = 131072 / (c.outputs + c.inputs * min<int64_t>(strides, c.taps()) * 5 / 4);
-    return max<int64_t>(1, min(max<int64_t>(168, min<int64_t>(fits, 1008)), max<int64_t>(56, all / 8)));
+    return max<int64_t>(1, min(max<int64_t>(168, min<int64_t>(fits, 1008)), max<int64_t>(56, all / 4)));
   }
   // Tiles of pixels x channels waste lanes on few channels and have to be transposed; tiles of channels x pixels run
   // over the zeros between rows. Costs are of a pixel, in multiply-adds.

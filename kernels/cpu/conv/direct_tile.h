@@ -25,10 +25,9 @@ void segments_microkernel(int64_t segments, const Segment* segment, int64_t step
     const float* bk = b + segment[s].first * NR<float>;
     for (int64_t k = 0; k < segment[s].length; k++, ak += step, bk += NR<float>) {
       vf bv[NV_];
-      for (int v = 0; v < NV_; v++) {
-        bv[v] = load(bk + v * W);
-        __builtin_prefetch(bk + 16 * NR<float> + v * W);
-      }
+      for (int v = 0; v < NV_; v++) bv[v] = load(bk + v * W);
+      __builtin_prefetch(ak + row[0] + 3 * step);  // (steps of planes are too long for the processor's own prefetching)
+      __builtin_prefetch(ak + row[MR_ - 1] + 3 * step);
       MINIDL_UNROLL
       for (int i = 0; i < MR_; i++) {
         vf ai = splatf(ak[row[i]]);
