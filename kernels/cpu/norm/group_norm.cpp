@@ -93,9 +93,10 @@ void group_norm_forward(const GroupNormForward& p) {
   const int64_t n = p.length, per_group = p.channels / p.groups, row = per_group * n, rows = p.batch * p.groups;
   const bool streamed = rows * row * 4 >= STREAMED, spread = n < SHORT;
   Spread weights(spread ? p.weight : nullptr, p.channels, n), biases(spread ? p.bias : nullptr, p.channels, n);
-  parallel_chunks(rows, GRAIN / row, [&](int64_t first, int64_t end) {
+  parallel_chunks(rows, max(GRAIN / row, min<int64_t>(4, rows / 32)), [&](int64_t first, int64_t end) {
     for (int64_t r = first; r < end; r++) {
       const float* x = p.x + r * row;
+      const int64_t ahead = row > 4 * GRAIN ? PIECE : r + 1 < end ? row : 0;  // the next group, if L2 has room for both
       float* y = p.y + r * row;
       const Moments found = moments(x, 1, 0, row);
       const float mean = static_cast<float>(found.mean),
@@ -108,7 +109,7 @@ void group_norm_forward(const GroupNormForward& p) {
       }
       for (int64_t c = 0; c < per_group; c++) {
         float weight = p.weight ? p.weight[channel + c] : 1, bias = p.bias ? p.bias[channel + c] : 0;
-        affine_row(y + c * n, x + c * n, EachIs{weight}, EachIs{bias}, mean, rstd, n, streamed);
+        affine_row(y + c * n, x + c * n, EachIs{weight}, EachIs{bias}, mean, rstd, n, streamed, ahead);
       }
     }
     stream_fence();

@@ -14,12 +14,12 @@ struct EachOf {
   MINIDL_INLINE vf operator()(int64_t i, int64_t lanes) const { return load_n(values + i, lanes); }
 };
 
-// y = (x - mean) * rstd * weight(i) + bias(i). What will be looked at next is fetched meanwhile.
+// y = (x - mean) * rstd * weight(i) + bias(i). What will be looked at next, `ahead` elements on, is fetched meanwhile.
 template <class Weight, class Bias>
 MINIDL_INLINE void affine_row(float* y, const float* x, Weight weight, Bias bias, float mean, float rstd, int64_t n,
-                              bool streamed) {
+                              bool streamed, int64_t ahead = PIECE) {
   write_row(y, n, streamed, [&](int64_t i, int64_t lanes) {
-    __builtin_prefetch(x + i + PIECE);
+    __builtin_prefetch(x + i + ahead);
     return (load_n(x + i, lanes) - mean) * rstd * weight(i, lanes) + bias(i, lanes);
   });
 }
