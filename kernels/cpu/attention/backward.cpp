@@ -20,8 +20,8 @@ void pack_columns(const float* rows, int64_t stride, int64_t n, int64_t width, f
     pack(rows + d, 1, stride, static_cast<int>(min(LANE, width - d)), n, dst, static_cast<int>(LANE));
 }
 
-// What a task holds. Keys of its range: k, v as panels of keys, k_width as panels of the width, and gradients.
-// Queries of one head: q, g as slivers, q_rows, g_rows as columns.
+// What a task holds, so little that it stays in L2. Keys near each other: k, v as panels of keys, k_width as panels of
+// the width, and gradients. A block of queries of one head: q, g as slivers, q_rows, g_rows as columns.
 struct Held {
   float *k, *v, *k_width, *gk, *gv;
   PackedQueries queries;
@@ -29,22 +29,22 @@ struct Held {
   float *weights, *slopes, *added, *kept, *capped;  // (SLIVERS, KEYS, LANE) the first two
 
   // Lays the parts out one after the other in `at`; gives the size of them all.
-  static int64_t lay_out(const AttentionBackward& p, int64_t keys, Held* held, float* at) {
-    const int64_t queries = round_up(p.queries, LANE), d = p.width, e = p.value_width;
-    float* const begin = at;
-    auto take = [&](int64_t size) {
-      float* part = at;
-      at += round_up(size + W, 16);
-      return part;
+  static int64_t lay_out(const AttentionBackward& p, Held* held, float* at) {
+    const int64_t keys = min(NEAR, p.keys), d = p.width, e = p.value_width;
+    int64_t size = 0;
+    auto take = [&](int64_t count) {
+      const int64_t start = size;
+      size += round_up(count + W, 16);
+      return at ? at + start : nullptr;
     };
     *held = {take(keys * d),
              take(keys * e),
              take(keys * d),
              take(keys * padded(d)),
              take(keys * padded(e)),
-             {take(queries * d), take(queries * e), take(queries), take(queries)},
-             take(p.queries * round_up(d, LANE)),
-             take(p.queries * round_up(e, LANE)),
+             {take(QUERIES * d), take(QUERIES * e), take(QUERIES), take(QUERIES)},
+             take(QUERIES * round_up(d, LANE)),
+             take(QUERIES * round_up(e, LANE)),
              take(SLIVERS * BLOCK),
              take(SLIVERS * BLOCK),
              nullptr,
@@ -53,9 +53,15 @@ struct Held {
     if (p.bias.data || p.mask.data) held->added = take(BLOCK);
     if (p.drops) held->kept = take(BLOCK);
     if (p.softcap != 0.f) held->capped = take(BLOCK);
-    return at - begin;
+    return size;
   }
 };
+
+void pack_queries(const AttentionBackward& p, int64_t b, int64_t h, int64_t q0, int64_t n, const Held& held) {
+  pack_rows(p, b, h, q0, n, held.queries);
+  pack_columns(p.q.at(b, h, q0), p.q.row, n, p.width, held.q_rows);
+  pack_columns(p.g.at(b, h, q0), p.g.row, n, p.value_width, held.g_rows);
+}
 
 void pack_keys_of(const AttentionBackward& p, int64_t b, int64_t g, Range keys, const Held& held) {
   for (int64_t k0 = keys.first; k0 < keys.end; k0 += KEYS) {
@@ -74,15 +80,13 @@ void add_keys(const float* tiles, const int64_t* offset, int height, int64_t q0,
               int64_t rows, int64_t width, float* gradient) {
   const int64_t wide = padded(width);
   for (int64_t d = 0; d < wide; d += LANE)
-    tile<static_cast<int>(LANE)>(q1 - q0, tiles, offset, height, columns + d * rows + q0 * LANE,
+    tile<static_cast<int>(LANE)>(q1 - q0, tiles, offset + q0, height, columns + d * rows + q0 * LANE,
                                  static_cast<int>(min(LANE, wide - d)), gradient + d, wide, true);
 }
 
-// Keys [k0, k0 + n) of the task's range meet the queries [q0, q0 + QUERIES).
+// Keys [k0, k0 + n) of those that are held, `range`, meet the queries [q0, q0 + QUERIES).
 void meet(const AttentionBackward& p, int64_t b, int64_t h, Range range, int64_t k0, int64_t n, int64_t q0,
           const Held& held, float* gq, Ahead& ahead) {
-  const Range seen = keys_seen(p, q0, min(p.queries, q0 + QUERIES));
-  if (seen.end <= k0 || seen.first >= k0 + n) return;
   const Panels panels(n), dims(p.width);
   const int64_t at = k0 - range.first, count = min(SLIVERS, ceil_div(p.queries - q0, LANE));
   Range met[SLIVERS];
@@ -91,8 +95,8 @@ void meet(const AttentionBackward& p, int64_t b, int64_t h, Range range, int64_t
     met[s] = panels_seen(q, k0, panels);
     if (met[s].empty()) continue;
     const PackedQueries& all = held.queries;
-    const PackedQueries rows{all.q + q.first * p.width, all.g + q.first * p.value_width, all.logsum + q.first,
-                             all.delta + q.first};
+    const int64_t row = s * LANE;
+    const PackedQueries rows{all.q + row * p.width, all.g + row * p.value_width, all.logsum + row, all.delta + row};
     float *weights = held.weights + s * BLOCK, *slopes = held.slopes + s * BLOCK;
     gradients_of_scores(q, k0, panels, met[s], held.k + at * p.width, held.v + at * p.value_width, rows,
                         {weights, slopes, held.added, held.kept, held.capped}, ahead);
@@ -119,13 +123,13 @@ void meet(const AttentionBackward& p, int64_t b, int64_t h, Range range, int64_t
     while (first < last && !(met[first].first <= i && i < met[first].end)) first++;
     while (last > first && !(met[last - 1].first <= i && i < met[last - 1].end)) last--;
     if (first == last) continue;
-    const int64_t from = panels.start(i), key = at + from, end = min(p.queries, q0 + last * LANE);
-    const Sliver q(p, b, h, q0 + first * LANE);
-    const int64_t begin = k0 + from >= q.seen_by_all() ? q.first + W : q.first;
-    add_keys(held.weights + from * LANE, offset + begin - q0, panels.height(i), begin, end, held.g_rows, p.queries,
-             p.value_width, held.gv + key * padded(p.value_width));
-    add_keys(held.slopes + from * LANE, offset + begin - q0, panels.height(i), begin, end, held.q_rows, p.queries,
-             p.width, held.gk + key * padded(p.width));
+    const int64_t from = panels.start(i), key = at + from, rows = min(QUERIES, p.queries - q0);
+    const bool upper = k0 + from >= Sliver(p, b, h, q0 + first * LANE).seen_by_all();
+    const int64_t begin = first * LANE + (upper ? W : 0), end = min(rows, last * LANE);
+    add_keys(held.weights + from * LANE, offset, panels.height(i), begin, end, held.g_rows, rows, p.value_width,
+             held.gv + key * padded(p.value_width));
+    add_keys(held.slopes + from * LANE, offset, panels.height(i), begin, end, held.q_rows, rows, p.width,
+             held.gk + key * padded(p.width));
   }
 }
 
@@ -150,6 +154,35 @@ void write_queries(const AttentionBackward& p, int64_t b, int64_t h, Range slive
   }
 }
 
+// Keys near each other meet all queries; their gradients are then complete. gq: of the heads that share the keys.
+void meet_all(const AttentionBackward& p, int64_t b, int64_t g, Range keys, const Held& held, float* gq, Ahead& ahead) {
+  const int64_t together = p.heads / p.groups, gq_size = round_up(p.queries, LANE) * p.width;
+  pack_keys_of(p, b, g, keys, held);
+  for (int64_t j = 0; j < together; j++)
+    for (int64_t q0 = 0; q0 < p.queries; q0 += QUERIES) {
+      const int64_t h = g * together + j, n = min(QUERIES, p.queries - q0);
+      const Range seen = keys_seen(p, q0, q0 + n);
+      if (seen.end <= keys.first || seen.first >= keys.end) continue;
+      pack_queries(p, b, h, q0, n, held);
+      for (int64_t k0 = keys.first; k0 < keys.end; k0 += KEYS)
+        if (k0 < seen.end && seen.first < k0 + KEYS)
+          meet(p, b, h, keys, k0, min(KEYS, keys.end - k0), q0, held, gq + j * gq_size, ahead);
+    }
+  const int64_t n = keys.end - keys.first;
+  write_rows(held.gk, p.scale, n, p.width, p.gk.at(b, g, keys.first), p.gk.row);
+  write_rows(held.gv, 1.f, n, p.value_width, p.gv.at(b, g, keys.first), p.gv.row);
+}
+
+// What the task of another head reads first.
+void ask_for(const AttentionBackward& p, int64_t b, int64_t g, Ahead& ahead) {
+  const int64_t h = g * (p.heads / p.groups);
+  ahead.add(p.k.at(b, g, 0), p.k.row, min(NEAR, p.keys), p.width);
+  ahead.add(p.v.at(b, g, 0), p.v.row, min(NEAR, p.keys), p.value_width);
+  ahead.add(p.q.at(b, h, 0), p.q.row, min(NEAR, p.queries), p.width);
+  ahead.add(p.g.at(b, h, 0), p.g.row, min(NEAR, p.queries), p.value_width);
+  ahead.add(p.out.at(b, h, 0), p.out.row, min(NEAR, p.queries), p.value_width);
+}
+
 // Into how many ranges the keys of a head are cut: one where there are many heads, or little work.
 int64_t ranges_of(const Attention& p) {
   const int64_t heads = p.batch * p.groups;
@@ -162,42 +195,26 @@ int64_t ranges_of(const Attention& p) {
 void attention_backward(const AttentionBackward& p) {
   const int64_t together = p.heads / p.groups, ranges = ranges_of(p), blocks = ceil_div(p.keys, KEYS);
   const int64_t slivers = ceil_div(p.queries, LANE), gq_size = slivers * LANE * p.width;
-  const int64_t most = min(p.keys, ceil_div(blocks, ranges) * KEYS), apart = p.batch * p.heads * gq_size;
+  const int64_t apart = p.batch * p.heads * gq_size;
   Held sizes;
-  const int64_t size = Held::lay_out(p, most, &sizes, nullptr);
+  const int64_t size = Held::lay_out(p, &sizes, nullptr);
   Scratch<float> parts(ranges > 1 ? ranges * apart : 0);  // of gq
   parallel_for(p.batch * p.groups * ranges, [&](int64_t task) {
     const int64_t range = task / (p.batch * p.groups), i = task % (p.batch * p.groups);
     const int64_t b = i / p.groups, g = i % p.groups;
     const Range keys{blocks * range / ranges * KEYS, min(p.keys, blocks * (range + 1) / ranges * KEYS)};
-    Scratch<float> memory(size), own(ranges > 1 ? 0 : gq_size);
+    Scratch<float> memory(size), own(ranges > 1 ? 0 : together * gq_size);
     Held held;
-    Held::lay_out(p, most, &held, memory);
-    pack_keys_of(p, b, g, keys, held);
+    Held::lay_out(p, &held, memory);
+    float* const gq = ranges > 1 ? parts + range * apart + i * together * gq_size : own.get();
+    std::memset(gq, 0, sizeof(float) * static_cast<size_t>(together * gq_size));
     Ahead ahead;
-    if (const int64_t next = task + pool::threads(); ranges == 1 && next < p.batch * p.groups) {
-      const int64_t nb = next / p.groups, ng = next % p.groups;
-      ahead.add(p.k.at(nb, ng, 0), p.k.row, p.keys, p.width);
-      ahead.add(p.v.at(nb, ng, 0), p.v.row, p.keys, p.value_width);
-      ahead.add(p.q.at(nb, ng * together, 0), p.q.row, p.queries, p.width);
-      ahead.add(p.g.at(nb, ng * together, 0), p.g.row, p.queries, p.value_width);
-      ahead.add(p.out.at(nb, ng * together, 0), p.out.row, p.queries, p.value_width);
-    }
-    for (int64_t h = g * together; h < (g + 1) * together; h++) {
-      float* gq = ranges > 1 ? parts + range * apart + (b * p.heads + h) * gq_size : own.get();
-      std::memset(gq, 0, sizeof(float) * static_cast<size_t>(gq_size));
-      pack_rows(p, b, h, 0, p.queries, held.queries);
-      pack_columns(p.q.at(b, h, 0), p.q.row, p.queries, p.width, held.q_rows);
-      pack_columns(p.g.at(b, h, 0), p.g.row, p.queries, p.value_width, held.g_rows);
-      for (int64_t near = keys.first; near < keys.end; near += NEAR)
-        for (int64_t q0 = 0; q0 < p.queries; q0 += QUERIES)
-          for (int64_t k0 = near; k0 < min(keys.end, near + NEAR); k0 += KEYS)
-            meet(p, b, h, keys, k0, min(KEYS, keys.end - k0), q0, held, gq, ahead);
-      if (ranges == 1) write_queries(p, b, h, {0, slivers}, gq, 1, 0);
-    }
-    const int64_t n = keys.end - keys.first;
-    write_rows(held.gk, p.scale, n, p.width, p.gk.at(b, g, keys.first), p.gk.row);
-    write_rows(held.gv, 1.f, n, p.value_width, p.gv.at(b, g, keys.first), p.gv.row);
+    if (const int64_t next = task + pool::threads(); ranges == 1 && next < p.batch * p.groups)
+      ask_for(p, next / p.groups, next % p.groups, ahead);
+    for (int64_t near = keys.first; near < keys.end; near += NEAR)
+      meet_all(p, b, g, {near, min(keys.end, near + NEAR)}, held, gq, ahead);
+    for (int64_t j = 0; ranges == 1 && j < together; j++)
+      write_queries(p, b, g * together + j, {0, slivers}, gq + j * gq_size, 1, 0);
   });
   if (ranges > 1)
     parallel_for(p.batch * p.heads * ranges, [&](int64_t task) {
