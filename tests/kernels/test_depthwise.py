@@ -52,6 +52,16 @@ def test_fast_convolution(n, c, o, size, padding, isa):
     assert found[0][0].tobytes() != found[1][0].tobytes(), "the fast way did not run"
 
 
+def test_filters_that_are_kept_change_with_their_weight():
+    rng = np.random.default_rng(0)
+    x, weight = [ml.tensor(rng.normal(size=s).astype("float32")) for s in ((1, 16, 16, 16), (16, 16, 3, 3))]
+    with ml.no_grad(), ml.precision("fast"):
+        first, *same = [ml.ops.conv2d(x, weight, None, 1, 1).data for _ in range(3)]
+        weight.assign(weight * 2)
+        twice = ml.ops.conv2d(x, weight, None, 1, 1).data
+    assert all(y.tobytes() == first.tobytes() for y in same) and twice.tobytes() == (2 * first).tobytes()
+
+
 def test_precision_has_two_levels():
     with pytest.raises(ArgumentError, match=r"\[precision\] level: expected one of full, fast, got 'half'"):
         with ml.precision("half"):
