@@ -42,6 +42,15 @@ def header(libraries=()):
             "versions": {**versions, **{lib.name: lib.version for lib in libraries}}}
 
 
+def busy():
+    """Seconds for which processes of all kinds used the processor, or a hypervisor took it; 0: unknown."""
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return 0.0
+    user, nice, system, _, _, irq, softirq, steal = map(int, stat.read_text().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+
+
 @cache
 def _limits():
     """The compiled bench/limits.c, or None where there is no compiler."""

@@ -2,7 +2,7 @@
 import matplotlib
 from matplotlib import pyplot
 
-from .report import mean, ratio
+from .report import disturbed, mean, ratio
 
 COLOURS = {1: "tab:blue", 2: "tab:orange", 4: "tab:green", 8: "tab:red"}       # by the number of threads
 SHAPES = "o^sDvP<>"                # by the variant
@@ -13,8 +13,8 @@ TICKS = (0.125, 0.25, 0.5, 0.7, 1, 1.4, 2, 2.8, 4, 8, 16, 32)
 def plot(groups, document, path):
     """Draw a document's rows, and write the picture to `path`."""
     matplotlib.use("Agg")
-    rows = {group.name: [r for r in document["rows"] if r["group"] == group.name and r["times"] and ratio(r)]
-            for group in groups}
+    drawn = [row for row in document["rows"] if row["times"] and ratio(row) and not disturbed(row)]
+    rows = {group.name: [row for row in drawn if row["group"] == group.name] for group in groups}
     groups = [group for group in groups if rows[group.name]]
     names = {group.name: list(dict.fromkeys(row["name"] for row in rows[group.name])) for group in groups}
     heights = {group.name: LINE * max(len(names[group.name]), 7) + FRAME for group in groups}

@@ -5,6 +5,7 @@ import sys
 
 LABELS = {"minidl": "minidl", "torch": "PyTorch", "numpy": "NumPy"}
 UNDER = " ▼"                       # marks what falls short
+DISTURBED = 0.15                   # cores that other processes used while a row was measured: more say nothing
 
 
 def read(path):
@@ -56,6 +57,11 @@ def ratio(row, rival=None):
     return min(others) / row["times"]["minidl"]["median"] if others else None
 
 
+def disturbed(row):
+    """Did other processes use the machine while this row was measured?"""
+    return row.get("others", 0) > DISTURBED
+
+
 def mean(ratios):
     """The geometric mean; None of none."""
     ratios = [r for r in ratios if r]
@@ -84,6 +90,7 @@ def line(row):
     times = "  ".join(f"{n} {_times(t)}" for n, t in row["times"].items())
     share = f"  {row['share']:.0%}" if "share" in row else ""
     times_as_fast = f"  {ratio(row):.2f}x" if ratio(row) else ""
+    times_as_fast += f"  disturbed: others used {row['others']:.1f} cores" if disturbed(row) else ""
     return f"{name:60} {row['threads']}t  {times} ms{share}{times_as_fast}"
 
 
@@ -112,7 +119,8 @@ def table(group, document):
 def _cells(row, names, shares, least):
     found, share, wanted = ratio(row), row.get("share"), row.get("share wanted", 0)
     cells = [_times(row["times"].get(name)) for name in names]
-    cells.append(_marked(f"{found:.2f}", round(found, 2) >= (least or 0)) if found else "")
+    cells.append("disturbed" if disturbed(row) else
+                 _marked(f"{found:.2f}", round(found, 2) >= (least or 0)) if found else "")
     return cells + [_marked(f"{share:.0%}", round(share, 2) >= wanted) if share else ""] * shares
 
 
@@ -120,7 +128,7 @@ def _means(group, rows, threads):
     """A paragraph per number of threads: geometric means over all rows, each variant's, and each rival's."""
     said = []
     for n in threads:
-        of = [row for row in rows if row["threads"] == n and ratio(row)]
+        of = [row for row in rows if row["threads"] == n and ratio(row) and not disturbed(row)]
         if not of:
             continue
         whole = mean(map(ratio, of))
