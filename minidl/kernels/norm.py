@@ -26,7 +26,7 @@ def _columns(x, params, *affine):
     shape = next((a.shape for a in affine if a is not None), x.shape[-1:]) if shape is None else shape
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     fits = shape and x.shape[x.ndim - len(shape):] == shape and all(a is None or a.shape == shape for a in affine)
-    return int(np.prod(shape)) if fits else 0
+    return prod(shape) if fits else 0
 
 
 def _odd_rows(arrays, params):
