@@ -464,6 +464,15 @@ def _divisible(op, shape, axis, number):
 
 # -- samples --------------------------------------------------------------------------
 
+@_resize.samples
+def _(make):
+    for back in (False, True):
+        for mode, sizes in (("nearest", (5, 8)), ("bilinear", (7, 3)), ("bicubic", (4, 9))):
+            resizing = Resizing(*sizes, sizes[0] / sizes[1], mode, False, False)
+            yield make.normal(2, sizes[back], 3), -2, resizing, back
+            yield make.normal(2, 3, sizes[back]), -1, resizing, back
+
+
 @interpolate.samples
 def _(make):
     x = make.normal(2, 2, 5, 4)

@@ -134,6 +134,18 @@ def _(g, rows, columns, image):
     return _pool_regions(g, rows, columns, image), None, None, None
 
 
+@roi_align.forward
+def _(xp, input, boxes, output_size, spatial_scale, sampling_ratio, aligned):
+    size, boxes = _pair("roi_align", output_size), boxes.astype(input.dtype)
+    weights = _sample_weights.op.fn(xp, boxes, input.shape, size, spatial_scale, sampling_ratio, aligned)
+    return _pool_regions.op.fn(xp, input, *weights), weights
+
+
+@roi_align.backward
+def _(xp, g, kept, input, boxes, output_size, spatial_scale, sampling_ratio, aligned):
+    return (lambda: _spread_regions.op.fn(xp, g, *kept, len(input))), None
+
+
 # -- roi_pool -------------------------------------------------------------------------
 
 @fused("input(N,C,H,W):float boxes(B,5):any -> (B,C,P,Q)", synchronises=True)
