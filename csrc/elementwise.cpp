@@ -1,6 +1,10 @@
 #include "csrc/arrays.h"
+
+#include <pybind11/stl.h>
+
 #include "kernels/cpu/elementwise/binary.h"
 #include "kernels/cpu/elementwise/copy.h"
+#include "kernels/cpu/elementwise/reduce.h"
 #include "kernels/cpu/elementwise/unary.h"
 
 namespace minidl {
@@ -71,9 +75,28 @@ bool binary(int function, py::handle a, py::handle b, py::handle y) {
   return true;
 }
 
+// y (k1, k2) of x (k1, r1, k2, r2), over r1 and r2, divided.
+void reduce_array(const std::string& function, py::handle x, py::handle y, std::array<int64_t, 4> sizes,
+                  double divisor) {
+  Checked check("reduce.cpu");
+  Reduce p;
+  p.function = function == "max" ? Reduction::max : function == "min" ? Reduction::min : Reduction::sum;
+  check.require(p.function != Reduction::sum || function == "sum", "function", "sum, max or min");
+  p.k1 = sizes[0], p.r1 = sizes[1], p.k2 = sizes[2], p.r2 = sizes[3], p.divisor = divisor;
+  check.require(p.k1 > 0 && p.r1 > 0 && p.k2 > 0 && p.r2 > 0, "sizes", "positive sizes");
+  check.require(check.size("x", x) == p.k1 * p.r1 * p.k2 * p.r2 && check.size("y", y) == p.k1 * p.k2, "sizes",
+                "those of x and y");
+  check.require(PyArray_IS_C_CONTIGUOUS(check.array("x", x)) && PyArray_IS_C_CONTIGUOUS(check.array("y", y)), "x, y",
+                "contiguous arrays");
+  p.x = check.packed<float>("x", x, x);
+  p.y = check.packed_output<float>("y", y, y);
+  launch(reduce, p);
+}
+
 }  // namespace
 
 void bind_elementwise(py::module_& m) {
+  m.def("reduce", &reduce_array);
   py::dict functions;
 #define X(name) functions[#name] = static_cast<int>(Binary::name);
   MINIDL_EACH_BINARY(X)

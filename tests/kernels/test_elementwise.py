@@ -87,3 +87,19 @@ def test_what_copies_do_not_take_goes_to_numpy():
     for x in (wide, many):
         assert not cpu.elementwise.copy(np.empty(x.shape, x.dtype), x)
         assert dense(x).flags.c_contiguous and (dense(x) == x).all()
+
+
+@pytest.mark.parametrize("shape, axis", [((70_003,), None), ((300, 700), 0), ((300, 700), 1),
+                                         ((5, 70, 9, 11), (0, 2, 3)), ((40_000, 3), 0), ((2, 90_001), 1),
+                                         ((7, 33, 2049), 1)], ids=str)
+@pytest.mark.parametrize("name", ["sum", "mean", "max", "min"])
+def test_large_reductions(name, shape, axis, isa):
+    x = np.random.default_rng(0).normal(size=shape)
+    for check in (check_kernel, check_threads):
+        check(TABLE[name, "cpu"][0], REGISTRY[name], (x,), {"axis": axis})
+    x.flat[x.size // 3] = np.nan
+    found = []
+    for policy in ("off", "cpu"):
+        with use_kernels(policy):
+            found.append(getattr(ml.ops, name)(ml.tensor(x.astype("float32")), axis).numpy())
+    assert (np.isnan(found[0]) == np.isnan(found[1])).all()
