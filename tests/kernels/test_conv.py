@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 
+from minidl.backend.precision import precision
 from minidl.dispatch import TABLE
 from minidl.kernels import cpu
 from minidl.op import REGISTRY
@@ -24,12 +25,14 @@ CASES = {
 
 @pytest.mark.skipif(not hasattr(cpu, "conv"), reason="no compiled convolutions in this installation")
 @pytest.mark.parametrize("case", CASES)
-def test_convolutions_at_real_sizes(case):
+@pytest.mark.parametrize("level", ["full", "strict"])
+def test_convolutions_at_real_sizes(case, level):
     name, x, weight, (stride, padding) = CASES[case]
     rng = np.random.default_rng(0)
     outputs = weight[1] if "transpose" in name else weight[0]
     inputs = [rng.standard_normal(shape).astype("float32") for shape in (x, weight, (outputs,))]
     kernel = next(k for k in TABLE[name, "cpu"] if k.name == f"{name}.cpu")
     params = {"stride": stride, "padding": padding}
-    check_kernel(kernel, REGISTRY[name], inputs, params)
-    check_threads(kernel, REGISTRY[name], inputs, params)
+    with precision(level):                             # (by Winograd's algorithm where it serves, or directly)
+        check_kernel(kernel, REGISTRY[name], inputs, params)
+        check_threads(kernel, REGISTRY[name], inputs, params)

@@ -62,7 +62,12 @@ def test_filters_that_are_kept_change_with_their_weight():
     assert all(y.tobytes() == first.tobytes() for y in same) and twice.tobytes() == (2 * first).tobytes()
 
 
-def test_precision_has_two_levels():
-    with pytest.raises(ArgumentError, match=r"\[precision\] level: expected one of full, fast, got 'half'"):
+def test_precision_has_three_levels():
+    x, weight = ml.ones((1, 16, 16, 16)), ml.ones((16, 16, 3, 3))
+    x.data[0, 0, 4, 4] = np.inf
+    with ml.precision("strict"):                       # an infinity is seen by the 9 outputs around it
+        y = ml.ops.conv2d(x, weight, None, 1, 1).data
+        assert np.isinf(y[0, 0, 3:6, 3:6]).all() and np.isfinite(y).sum() == 16 * (256 - 9)
+    with pytest.raises(ArgumentError, match=r"\[precision\] level: expected one of strict, full, fast, got 'half'"):
         with ml.precision("half"):
             pass
