@@ -121,19 +121,22 @@ class Checked {
     return array.is_none() ? nullptr : output<T>(name, array, sizes);
   }
   // Of any shape; its elements lie without gaps, in memory's order those of `like`, an array of the same shape.
-  template <class T> const T* packed(const char* name, py::handle array, py::handle like) const {
+  template <class T>
+  const T* packed(const char* name, py::handle array, py::handle like) const {
     PyArrayObject *a = get(name, array), *b = get(name, like);
     typed<T>(name, array, PyArray_DIMS(b), static_cast<size_t>(PyArray_NDIM(b)));
-    npy_intp last = 0;                                   // the offset of the last element
+    npy_intp last = 0;  // the offset of the last element
     bool fits = PyArray_IS_C_CONTIGUOUS(a) && PyArray_IS_C_CONTIGUOUS(b);
     for (int i = 0; !fits && i < PyArray_NDIM(a); i++) {
-      if (PyArray_STRIDE(a, i) < 0 || PyArray_STRIDE(a, i) != PyArray_STRIDE(b, i)) fail(name, "the other arrays' strides", a);
+      if (PyArray_STRIDE(a, i) < 0 || PyArray_STRIDE(a, i) != PyArray_STRIDE(b, i))
+        fail(name, "the other arrays' strides", a);
       last += (PyArray_DIM(a, i) - 1) * PyArray_STRIDE(a, i);
     }
     if (!fits && last + PyArray_ITEMSIZE(a) != PyArray_NBYTES(a)) fail(name, "no gaps between elements", a);
     return static_cast<const T*>(PyArray_DATA(a));
   }
-  template <class T> T* packed_output(const char* name, py::handle array, py::handle like) const {
+  template <class T>
+  T* packed_output(const char* name, py::handle array, py::handle like) const {
     const T* data = packed<T>(name, array, like);
     if (!PyArray_ISWRITEABLE(get(name, array))) fail(name, "an array that may be written", get(name, array));
     return const_cast<T*>(data);

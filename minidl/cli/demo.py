@@ -31,8 +31,8 @@ def demo(data: str = typer.Option(None, help=DATA),
          out: Path = typer.Option(Path("runs/demo"), help="Where checkpoints and the picture go."),
          epochs: int = typer.Option(None, min=1, help="How often to go through the training images."),
          seed: int = typer.Option(0, min=0, help="The same seed gives the same bits."),
-         threads: int = typer.Option(None, help="Threads of the kernels; the bits are the same at any number. Default: one "
-                                                "per core, or one where the references run."),
+         threads: int = typer.Option(None, help="Threads of the kernels; the bits are the same at any number. Default: "
+                                                "one per core, or one where the references run."),
          resume: bool = typer.Option(False, "--resume", help="Go on where the last run in this folder stopped."),
          evaluate: Path = typer.Option(None, hidden=True),
          as_json: bool = typer.Option(False, "--json", help="One JSON object at the end, and nothing else.")):

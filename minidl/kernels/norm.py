@@ -46,7 +46,8 @@ def _by_rows(x, weight, bias, eps, normalized_shape, centre):
 def _by_rows_backward(g, kept, x, weight, bias):
     mean, rstd = kept
     rows = dense(x).reshape(len(rstd), -1)
-    gx, gweight, gbias = np.empty_like(rows), *[_like(a, rows.shape[1]) for a in (weight, bias)]
+    gx = np.empty_like(rows)
+    gweight, gbias = [_like(a, rows.shape[1]) for a in (weight, bias)]
     cpu.norm.row_norm_backward(dense(g).reshape(rows.shape), rows, _flat(weight), mean, rstd, gx, gweight, gbias)
     return gx.reshape(x.shape), *[a if a is None else found.reshape(a.shape)
                                   for a, found in ((weight, gweight), (bias, gbias))]
@@ -98,7 +99,8 @@ def _odd_instances(arrays, params):
 
 def _group_norm(xp, x, weight, bias, num_groups, eps):
     ncl = _ncl(x)
-    y, mean, rstd = np.empty_like(ncl), *[np.empty(len(x) * num_groups, "float32") for _ in range(2)]
+    y = np.empty_like(ncl)
+    mean, rstd = [np.empty(len(x) * num_groups, "float32") for _ in range(2)]
     cpu.norm.group_norm_forward(ncl, dense(weight), dense(bias), y, mean, rstd, num_groups, eps)
     return y.reshape(x.shape), (mean, rstd)
 

@@ -35,8 +35,8 @@ def _softmax(log):
     return forward, backward
 
 
-register(Kernel("softmax.cpu", "softmax", "cpu", *_softmax(log=False), _odd_axis))
-register(Kernel("log_softmax.cpu", "log_softmax", "cpu", *_softmax(log=True), _odd_axis))
+for _name, (_forward, _backward) in {"softmax": _softmax(log=False), "log_softmax": _softmax(log=True)}.items():
+    register(Kernel(f"{_name}.cpu", _name, "cpu", _forward, _backward, _odd_axis))
 
 
 # -- cross entropy -------------------------------------------------------------------------

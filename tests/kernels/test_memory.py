@@ -10,7 +10,7 @@ import minidl as ml
 from minidl.errors import ArgumentError
 from minidl.kernels import cpu
 
-compiled = pytest.mark.skipif(cpu is None, reason="no compiled kernels in this installation: NumPy's own allocator serves")
+compiled = pytest.mark.skipif(cpu is None, reason="no compiled kernels here: NumPy's own allocator serves")
 MB = 2**20
 
 

@@ -58,7 +58,7 @@ def test_nearest_takes_the_element_below(n, count):
     for mode, shift in (("nearest", 0), ("nearest-exact", 1)):
         places = [Fraction((2 * i + shift) * n, 2 * count) for i in range(count)]
         got = ops.interpolate(x, count, None, mode).tolist()[0][0]
-        assert all(int(p) == e or p == e + 1 for p, e in zip(places, got))     # either one at a tie (float32, as PyTorch)
+        assert all(int(p) == e or p == e + 1 for p, e in zip(places, got))     # either at a tie (float32, as PyTorch)
 
 
 @given(sizes, sizes)

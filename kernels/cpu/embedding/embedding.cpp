@@ -28,7 +28,7 @@ struct Sorted {
 
 void gather_rows(const GatherRows& p) {
   const int64_t n = p.columns;
-  const bool streamed = p.count * n * 4 >= 2 * STREAMED;       // (memory is busy with the table)
+  const bool streamed = p.count * n * 4 >= 2 * STREAMED;  // (memory is busy with the table)
   parallel_chunks(p.count, GRAIN / n, [&](int64_t first, int64_t end) {
     for (int64_t row = first; row < end; row++) {
       const float* from = p.weight + p.index[row] * n;
