@@ -27,7 +27,7 @@ inline void philox(uint64_t seed, uint64_t stream, uint64_t first, int64_t n, ui
   constexpr uint64_t LOW = 0xffffffffu;
   constexpr int L = LANES<uint64_t>;
   for (int64_t start = 0; start < n; start += L, words += 4 * L) {
-    vul counter;
+    vul counter{};
     for (int i = 0; i < L; i++) counter[i] = first + static_cast<uint64_t>(start + i);
     vul a = counter & LOW, b = counter >> 32, c = splat<uint64_t>(stream & LOW), d = splat<uint64_t>(stream >> 32);
     uint32_t j = static_cast<uint32_t>(seed), k = static_cast<uint32_t>(seed >> 32);
