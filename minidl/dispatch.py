@@ -12,6 +12,7 @@ from .errors import ArgumentError, message
 
 TABLE: dict = {}           # (op, device's kind) -> kernels, preferred first
 on_register: dict = {}     # op -> called when its kernels change
+_asked: dict = {}          # (op, device, policy) -> those that it allows; emptied when the table changes
 _policy = [os.environ.get("MINIDL_KERNELS", "auto")]     # auto | off | a maker: cpu, cuda, triton
 
 
@@ -35,6 +36,7 @@ def register(kernel, first=False):
     """Put a kernel into the table, behind or before the op's others; its callers have it from now on."""
     kernels = TABLE.setdefault((kernel.op, kernel.device), [])
     kernels.insert(0 if first else len(kernels), kernel)
+    _asked.clear()
     on_register.get(kernel.op, lambda: None)()
     return kernel
 
@@ -42,6 +44,7 @@ def register(kernel, first=False):
 def unregister(kernel):
     """Take it out again."""
     TABLE[kernel.op, kernel.device].remove(kernel)
+    _asked.clear()
     on_register.get(kernel.op, lambda: None)()
 
 
@@ -50,8 +53,7 @@ def has_kernels(op):
     return any(kernels for (name, _), kernels in TABLE.items() if name == op)
 
 
-def _candidates(op, device):
-    policy = _policy[0]
+def _candidates(op, device, policy):
     kernels = TABLE.get((op, device.partition(":")[0]), ())
     return kernels if policy == "auto" else [k for k in kernels if k.maker == policy]
 
@@ -63,7 +65,11 @@ def least(op):
 
 def choose(op, device, arrays, params):
     """The first kernel that does not refuse; None means: the reference."""
-    for kernel in _candidates(op, device):
+    key = op, device, _policy[0]
+    candidates = _asked.get(key)
+    if candidates is None:
+        candidates = _asked[key] = tuple(_candidates(*key))
+    for kernel in candidates:
         if kernel.refuses(arrays, params) is None:
             return kernel
     return None
@@ -74,7 +80,7 @@ def reasons(op, device, arrays, params):
     fewest = least(op)
     few = getattr(arrays[0], "size", fewest) < fewest
     rows = [f"{k.name}: not asked below {fewest} elements" if few else
-            f"{k.name}: {k.refuses(arrays, params) or 'runs'}" for k in _candidates(op, device)]
+            f"{k.name}: {k.refuses(arrays, params) or 'runs'}" for k in _candidates(op, device, _policy[0])]
     return "\n".join([*rows, f"{op}: the reference runs on {device} where no kernel does"])
 
 

@@ -192,15 +192,18 @@ def _run(op, arguments):
         return [f"return definition({arguments})"]
     lines, run = [], "forward"
     if op.has_kernels:
-        params = ", ".join(f"{p}={p}" for p in op.params)
+        params = f"dict({', '.join(f'{p}={p}' for p in op.params)})" if op.params else "{}"
         first = _first(op)
-        ask = f"choose(op.name, device({first}), ({', '.join(arrays)},), dict({params}))"
+        ask = f"chosen = choose(op.name, DEVICE, ({', '.join(arrays)},), {params})"
         least = dispatch.least(op.name)
-        lines = [f"chosen = {ask} if {_size(op)} >= {least} else None" if least else f"chosen = {ask}"]
+        enough = f" if {_size(op)} >= {least} else None" if least else ""
+        lines = [ask.replace("DEVICE", f"device({first})") + enough]
         if not op.exact:
             lines.append(f"if chosen is None and getattr({first}, 'dtype', None) in HALVES: raise Halves")
-        if least and _leads(op):                           # small arrays pay for one comparison
-            lines = [f"if _d is not None and {arrays[0]}.size < {least}: chosen = None", "else:", *_indent(1, lines)]
+        if _leads(op):                                     # an array of NumPy's, no half: less to ask
+            enough = f" if {arrays[0]}.size >= {least} else None" if least else ""
+            usual = ask.replace("DEVICE", "'cpu'") + enough
+            lines = [f"if _d is not None: {usual}", "else:", *_indent(1, lines)]
         run = "(forward if chosen is None else chosen.forward)"
     lines.append(f"{'_y, kept' if op.stage == 'closed' else '_y'} = {run}{call}")
     if not op.contract.several:
