@@ -176,7 +176,8 @@ def _check(op):
         tests.append(f"({n} is None or {test})" if slot.optional else test)
     arrays = ", ".join(f"{n}_" for n in op.inputs)
     settled = "; _d = None" if _leads(op) else ""          # (_d tells _run that all is as usual)
-    return [f"if {' and '.join(tests)}: _xp = numpy", f"else: _xp = settle(op, {arrays}){settled}", *op.contract.tests()]
+    return [f"if {' and '.join(tests)}: _xp = numpy", f"else: _xp = settle(op, {arrays}){settled}",
+            *op.contract.tests()]
 
 
 def _leads(op):

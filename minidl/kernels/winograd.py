@@ -1,7 +1,7 @@
 """Convolutions with 3 by 3 filters at stride 1 by Winograd's algorithm: 16 products where the direct way has 36.
 
-That is as exact as the direct way, but for infinities (backend/precision.py).  Where the caller said `precision("fast")`,
-results and gradients of images take 36 products instead of 144, with larger errors.
+That is as exact as the direct way, but for infinities (backend/precision.py).  Where the caller said
+`precision("fast")`, results and gradients of images take 36 products instead of 144, with larger errors.
 
 Inference uses the same filters again and again: from the second time on they are kept as the kernel reads them, for as
 long as they live and nothing changes them.
@@ -23,7 +23,9 @@ _kept: dict = {}                   # id of the array that owns the memory -> (it
 
 def serves(shape, weight, axes, groups):
     """May it run: images or results of `shape` (N, ...), weight (O, C, R, S)?"""
-    if precision.level() == "strict" or groups > 1 or weight.shape[2:] != (3, 3) or min(weight.shape[:2]) < LEAST_CHANNELS:
+    if groups > 1 or weight.shape[2:] != (3, 3) or min(weight.shape[:2]) < LEAST_CHANNELS:
+        return False
+    if precision.level() == "strict":
         return False
     (h, _, *rows, top, p), (w, _, *columns, left, q) = axes
     pixels = shape[0] * min(h * w, p * q)
