@@ -1,0 +1,39 @@
+"""Convolutions with filters of one tap at stride 1: a product of matrices per image, as both lie in memory.
+
+`forward`, `backward_input` and `backward_weight` take what the compiled functions of those names in `cpu.conv` take.
+"""
+from . import cpu
+
+LEAST_PIXELS = 128                 # images with fewer leave too many lanes of the product's vectors empty
+
+
+def serves(shape, weight, axes, groups):
+    """May it run: images or results of `shape` (N, ...), weight (O, C, R, S)?"""
+    if groups > 1 or weight.shape[2:] != (1, 1) or min(weight.shape[:2]) < 8:
+        return False
+    (h, _, *rows, top, p), (w, _, *columns, left, q) = axes
+    plain = rows == columns == [1, 1] and top == left == 0 and (h, w) == (p, q)
+    return plain and h * w >= LEAST_PIXELS and hasattr(cpu, "gemm")
+
+
+def forward(x, weight, bias, y, groups, rows, columns):
+    """Write the convolution of images x (N, C, H, W), plus bias, to y (N, O, H, W)."""
+    if bias is not None:
+        return cpu.conv.forward(x, weight, bias, y, groups, rows, columns)
+    cpu.gemm.matmul(weight[:, :, 0, 0], _pixels(x), _pixels(y))
+
+
+def backward_input(g, weight, bias, gx, groups, rows, columns):
+    """Write the gradient of the images, plus bias (C), to gx (N, C, H, W)."""
+    if bias is not None:
+        return cpu.conv.backward_input(g, weight, bias, gx, groups, rows, columns)
+    cpu.gemm.matmul(weight[:, :, 0, 0].T, _pixels(g), _pixels(gx))
+
+
+def backward_weight(g, x, gweight, groups, rows, columns):
+    """Write the gradient of the filters to gweight (O, C, 1, 1)."""
+    cpu.conv.backward_weight(g, x, gweight, groups, rows, columns)
+
+
+def _pixels(images):
+    return images.reshape(*images.shape[:2], -1)
