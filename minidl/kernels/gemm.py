@@ -3,16 +3,15 @@
 Inference multiplies by the same weights again and again: from the second time on a weight is kept packed, as the
 kernel reads it, for as long as it lives and nothing changes it.
 """
-import weakref
 from math import prod
 
 import ml_dtypes
 import numpy as np
 
-from .. import tape
 from ..dispatch import Kernel, register
 from . import cpu
 from .arrays import dense
+from .kept import kept
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 FLOATS = np.dtype("float32"), np.dtype("float64"), BFLOAT16
@@ -60,7 +59,7 @@ def _linear(xp, x, weight, bias):
             y = np.add(y, bias, out=y, dtype="float32").astype(x.dtype)
         return y.reshape(*x.shape[:-1], len(weight)), None
     y = np.empty((len(rows), len(weight)), x.dtype)
-    packed = None if tape.recording() else packed_weight(weight, len(rows))
+    packed = packed_weight(weight, len(rows))
     bias = dense(bias)
     if not cpu.gemm.linear(rows, weight, packed, None, bias, None, 0, y):
         cpu.gemm.linear(rows.copy(), weight.copy(), None, None, None if bias is None else bias.copy(), None, 0, y)
@@ -91,40 +90,16 @@ register(Kernel("linear.cpu", "linear", "cpu", _linear, _linear_backward, _refus
 
 LEAST_WEIGHT = 1 << 14             # elements; packing smaller ones costs less than looking them up
 MOST_ROWS = 1024                   # with more of them packing is a small part of the product
-_kept: dict = {}                   # id of the array that owns the memory -> _Packed
-
-
-class _Packed:
-    """The packed weights that lie in one array's memory; gone when it is."""
-
-    def __init__(self, owner):
-        self.alive = weakref.ref(owner, lambda _, key=id(owner): _kept.pop(key, None))
-        self.most, self.views = 2 * owner.size, {}     # elements that are kept; where and how -> (when, array or None)
-
-    def get(self, weight, when):
-        """The weight packed, from the second call on; None at the first."""
-        view = weight.ctypes.data, weight.shape, weight.strides, cpu.isa()
-        seen, packed = self.views.get(view, (None, None))
-        if seen != when:
-            self.views[view] = when, None
-            return None
-        if packed is None:
-            packed = np.empty(cpu.gemm.packed_size(weight.shape[1], len(weight)), "float32")
-            cpu.gemm.pack_weight(weight, packed)
-            if sum(p.size for _, p in self.views.values() if p is not None) > self.most:
-                self.views.clear()                     # (of many views, each seen a few times)
-            self.views[view] = when, packed
-        return packed
 
 
 def packed_weight(weight, rows):
-    """What is kept of a weight (O, I), or None: it is small or new, or packing saves nothing."""
+    """What is kept of a weight (O, I), or None: it is small or new, packing saves nothing, or the tape is on."""
     if not 4 < rows <= MOST_ROWS or weight.size < LEAST_WEIGHT or weight.dtype != np.float32:
         return None
-    owner = tape.owner(weight)
-    if not isinstance(owner, np.ndarray):              # (memory of a file, or another library's)
-        return None
-    kept = _kept.get(id(owner))
-    if kept is None:
-        kept = _kept[id(owner)] = _Packed(owner)
-    return kept.get(weight, tape.mutations.get(id(owner), (0,))[0])
+    return kept(weight, "linear", lambda: _packed(weight))
+
+
+def _packed(weight):
+    packed = np.empty(cpu.gemm.packed_size(weight.shape[1], len(weight)), "float32")
+    cpu.gemm.pack_weight(weight, packed)
+    return packed

@@ -8,17 +8,14 @@ long as they live and nothing changes them.
 
 `forward`, `backward_input` and `backward_weight` take what the compiled functions of those names in `cpu.conv` take.
 """
-import weakref
-
 import numpy as np
 
-from .. import tape
 from ..backend import precision
 from . import cpu
+from .kept import kept
 
 LEAST_PIXELS = 144                 # with fewer outputs, transforming the filters takes longer than is saved
 LEAST_CHANNELS = 16
-_kept: dict = {}                   # id of the array that owns the memory -> (it, of what and when, filters or None)
 
 
 def serves(shape, weight, axes, groups):
@@ -35,7 +32,10 @@ def serves(shape, weight, axes, groups):
 def forward(x, weight, bias, y, groups, rows, columns):
     """Write the convolution of images x (N, C, H, W), plus bias, to y (N, O, P, Q)."""
     m = _tile(y)
-    cpu.conv.winograd(x, _kept_filters(weight, m), bias, y, m, -rows[4], -columns[4])
+    make = lambda: _filters(weight, False, m)
+    filters = kept(weight, f"winograd {m}", make)
+    filters = make() if filters is None else filters
+    cpu.conv.winograd(x, filters, bias, y, m, -rows[4], -columns[4])
 
 
 def backward_input(g, weight, bias, gx, groups, rows, columns):
@@ -52,22 +52,6 @@ def backward_weight(g, x, gweight, groups, rows, columns):
 def _tile(images):
     """How many outputs each way one transform gives."""
     return 4 if precision.level() == "fast" and min(images.shape[2:]) > 4 else 2
-
-
-def _kept_filters(weight, m):
-    owner = tape.owner(weight)
-    if tape.recording() or not isinstance(owner, np.ndarray):
-        return _filters(weight, False, m)
-    key = id(owner)
-    now = m, weight.ctypes.data, weight.shape, weight.strides, cpu.isa(), tape.mutations.get(key, (0,))[0]
-    alive, seen, filters = _kept.get(key, (None, None, None))
-    if seen != now:
-        _kept[key] = weakref.ref(owner, lambda _: _kept.pop(key, None)), now, None
-        return _filters(weight, False, m)
-    if filters is None:
-        filters = _filters(weight, False, m)
-        _kept[key] = alive, now, filters
-    return filters
 
 
 def _filters(weight, turned, m):

@@ -98,7 +98,7 @@ def test_epilogues(name, isa):
 
 
 def test_a_weight_is_packed_while_it_lives_and_does_not_change(isa):
-    from minidl.kernels.gemm import _kept
+    from minidl.kernels.kept import _kept
 
     def packed():
         return [p for entry in _kept.values() for _, p in entry.views.values() if p is not None]
