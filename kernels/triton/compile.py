@@ -1,0 +1,59 @@
+"""Compiles variants of Triton kernels ahead of time: no GPU, driver or torch is needed."""
+import re
+import subprocess
+import tempfile
+from importlib import import_module
+from pathlib import Path
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+FOLDER = Path(__file__).parent
+TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
+SCRATCH = 2                                            # pointers that follow a compiled entry's own arguments
+
+
+def families():
+    """The files of kernels, by name: those that say which variants they have."""
+    return [p.stem for p in sorted(FOLDER.glob("*.py")) if re.search(r"^def variants\(\)", p.read_text(), re.M)]
+
+
+def variants(family):
+    """The variants of one file."""
+    return list(import_module(f"{__package__}.{family}").variants())
+
+
+def compiled(variant, target):
+    """Compile for "sm_80", "sm_90" or "sm_100".
+
+    Returns:
+        dict: symbol, block, shared (bytes), ptx (text), cubin (bytes).
+
+    Raises:
+        ValueError: the variant does not fit its function, or asks for scratch memory, which launches do not give.
+    """
+    names = variant.function.arg_names
+    given = {**variant.signature, **dict.fromkeys(variant.constants, "constexpr")}
+    if set(given) != set(names) or list(variant.signature) != [n for n in names if n in variant.signature]:
+        raise ValueError(f"[{variant.kernel}] signature: expected {names} in this order, got {list(given)}")
+    source = ASTSource(fn=variant.function, signature={n: given[n] for n in names}, constexprs=variant.constants,
+                       attrs={(names.index(n),): [["tt.divisibility", 16]] for n in variant.divisible})
+    made = triton.compile(source, target=GPUTarget("cuda", int(target.removeprefix("sm_")), 32), options={
+        "num_warps": variant.num_warps, "num_stages": variant.num_stages, "enable_fp_fusion": True})
+    if made.metadata.global_scratch_size or made.metadata.num_ctas != 1:
+        raise ValueError(f"[{variant.kernel}] {target}: expected neither scratch memory nor clusters")
+    return {"symbol": made.metadata.name, "block": [32 * variant.num_warps, 1, 1], "shared": made.metadata.shared,
+            "ptx": made.asm["ptx"], "cubin": made.asm["cubin"]}
+
+
+def resources(cubin):
+    """{symbol: {"registers": …, "spills": bytes of stack and local memory, "static": bytes of shared memory}}."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        said = subprocess.run([TOOLS / "cuobjdump", "-res-usage", file.name], capture_output=True, text=True,
+                              check=True).stdout
+    found = re.findall(r"Function (\w+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", said)
+    return {name: {"registers": int(registers), "spills": int(stack) + int(local), "static": int(shared)}
+            for name, registers, stack, shared, local in found}
