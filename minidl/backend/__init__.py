@@ -35,6 +35,7 @@ class Reroute(Exception):
 
 NUMPY = Backend("cpu", np, lambda array: "cpu", np.asarray, lambda array, device: array, np.add.at)
 BACKENDS: dict = {np.ndarray: NUMPY}       # array type -> Backend
+on_register: dict = {}                     # name -> called once, when the first backend of that name is registered
 in_float32: list = []                      # how ops run on half types: minidl/op.py puts it here
 as_default: list = []                      # how ops run on numbers alone: likewise
 
@@ -42,6 +43,7 @@ as_default: list = []                      # how ops run on numbers alone: likew
 def register(array_type, backend):
     """Teach minidl an array library."""
     BACKENDS[array_type] = backend
+    on_register.pop(backend.name, lambda: None)()
 
 
 def is_array(value):

@@ -3,12 +3,13 @@
 The code itself is C++ in kernels/cpu, bound by csrc into `minidl.kernels._cpu`, which knows no op and allocates
 nothing.  Where it is missing (no compiler when minidl was installed) the references run, and a warning says so once.
 `MINIDL_EXTENSION` names a folder with another build of it: one with sanitizers, or of some families only.
+Those for GPUs are in gpu/, which is imported when a CUDA device is first asked for.
 """
 import os
 import warnings
 from importlib import import_module
 
-from ..backend import memory, threads
+from ..backend import memory, on_register, threads
 
 if "MINIDL_EXTENSION" in os.environ:
     __path__.insert(0, os.environ["MINIDL_EXTENSION"])
@@ -41,3 +42,4 @@ cpu = _load()
 for family in FAMILIES:
     if hasattr(cpu, family):
         import_module(f".{family}", __name__)
+on_register["cuda"] = lambda: import_module(".gpu", __name__)

@@ -1,0 +1,12 @@
+"""Kernels for device "cuda", by family: each file here allocates outputs, says when a kernel refuses, registers it.
+
+They are compiled ahead of time from kernels/triton and kernels/cuda, and join when a CUDA backend does.
+"""
+from importlib import import_module
+from pathlib import Path
+
+INFRASTRUCTURE = {"__init__", "launch"}
+
+for family in sorted(p.stem for p in Path(__file__).parent.glob("*.py")):
+    if family not in INFRASTRUCTURE:
+        import_module(f".{family}", __name__)
