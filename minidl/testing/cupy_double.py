@@ -326,6 +326,21 @@ def asnumpy(a):
     return a.get() if isinstance(a, ndarray) else np.asarray(a)
 
 
+def empty(shape, dtype=float, order="C"):
+    """An array of anything: here of NaN, and of integers with the same bits, so that nobody relies on it."""
+    return wrapped(_poisoned(np.empty(shape, dtype, order)))
+
+
+def empty_like(prototype, dtype=None, order="K", subok=None, shape=None):
+    """The same in the shape of another."""
+    return wrapped(_poisoned(np.empty_like(bare(prototype), dtype, order, True, shape)))
+
+
+def _poisoned(array):
+    array[...] = True if array.dtype == bool else np.frombuffer(b"\xff" * array.itemsize, array.dtype)[0]
+    return array
+
+
 def take_along_axis(a, indices, axis):
     """Like NumPy's, but that what is out of range wraps around."""
     return wrapped(np.take_along_axis(bare(a), bare(indices) % max(a.shape[axis], 1), axis))
@@ -338,7 +353,8 @@ def _device(number=0):
 
 CUDA = SimpleNamespace(Device=_device, runtime=SimpleNamespace(getDeviceCount=lambda: 1))
 DOUBLE = Namespace("cupy", np, REAL, ndarray=ndarray, asarray=asarray, array=array, asnumpy=asnumpy,
-                   ascontiguousarray=ascontiguousarray, take_along_axis=take_along_axis, cuda=CUDA)
+                   ascontiguousarray=ascontiguousarray, empty=empty, empty_like=empty_like,
+                   take_along_axis=take_along_axis, cuda=CUDA)
 
 
 @contextmanager

@@ -14,10 +14,11 @@ from ..dispatch import Kernel, use_kernels
 from ..dtypes import is_float
 from ..kernels import cpu
 from ..op import Fused, as_tensor
-from .opcheck import leaves, pull, seeds_for
+from .opcheck import leaves, moved, pull, seeds_for
 from .samples import flat, frozen, mapped, outputs
 
-DTYPES = "float32", "float64"
+# device -> the dtypes that its kernels are asked for
+DTYPES = {"cpu": ("float32", "float64"), "cuda": ("float32", "float16", "bfloat16")}
 
 
 def _cast(inputs, dtype):
@@ -39,8 +40,24 @@ def _by_definition(op, inputs, params, seeds):
     return [y.data for y in outs], gradients
 
 
+def _host(arrays):
+    """On the host; None and numbers pass."""
+    return [backend.to_host(a) if backend.is_array(a) else a for a in arrays]
+
+
 def _by_kernel(kernel, op, inputs, params, seeds):
-    """(outputs, gradients) as the engine would call the kernel."""
+    """(outputs, gradients) as the engine would call the kernel; arrays go to its device and come back."""
+    if kernel.device == "cpu":
+        return _called(kernel, op, inputs, params, seeds)
+    there, sown = mapped(moved, inputs), [None if s is None else moved(s) for s in seeds]
+    outs, gradients = _called(kernel, op, there, {n: moved(v) for n, v in params.items()}, sown)
+    for name, before, after in zip(("inputs", "gradients"), (flat(inputs), flat(seeds)), (flat(there), flat(sown))):
+        same = all(a.tobytes() == b.tobytes() for a, b in zip(before, _host(after)))
+        assert same, f"[{kernel.name}] {name}: expected to be left as they were"
+    return _host(outs), _host(gradients)
+
+
+def _called(kernel, op, inputs, params, seeds):
     xp = backend.namespace(flat(inputs)[0])
     named = {n: params[n] for n in op.keyword_only}
     result = kernel.forward(xp, *inputs, *[params[n] for n in op.params if n not in named], **named)
@@ -67,7 +84,7 @@ def check_kernel(kernel, op, inputs, params, dtype="float32"):
     """A kernel against its op on one sample: values, every gradient, inputs untouched, same bits twice.
 
     Args:
-        kernel: of minidl/dispatch.py, on arrays of the CPU.
+        kernel: of minidl/dispatch.py; for "cuda" there is such a device, or the double with simulated().
         op: whose kernel it is.
         inputs, params: a sample (minidl/testing/samples.py).
         dtype: of the floating inputs; half types are compared with the reference in float32, rounded.
@@ -76,7 +93,7 @@ def check_kernel(kernel, op, inputs, params, dtype="float32"):
         AssertionError: names the kernel, the output or gradient, and what is wrong.
     """
     params, own = {**op.params, **params}, _cast(inputs, dtype)
-    why_not = kernel.refuses(tuple(own), params)
+    why_not = reason(kernel, op, inputs, params, dtype)
     assert why_not is None, f"[{kernel.name}] refuses: {why_not}"
     with record(False), use_kernels("off"):
         outs = outputs(_definition(op)(*mapped(as_tensor, _cast(inputs, "float64")), **params))
@@ -100,7 +117,10 @@ def check_kernel(kernel, op, inputs, params, dtype="float32"):
 
 def reason(kernel, op, inputs, params, dtype):
     """Why the kernel does not serve a sample in `dtype`, or None."""
-    return kernel.refuses(tuple(_cast(inputs, dtype)), {**op.params, **params})
+    own, params = _cast(inputs, dtype), {**op.params, **params}
+    if kernel.device != "cpu":
+        own, params = mapped(moved, own), {n: moved(v) for n, v in params.items()}
+    return kernel.refuses(tuple(own), params)
 
 
 def _bits(kernel, op, inputs, params, dtype):
@@ -156,17 +176,20 @@ def check_engine(kernel, op, inputs, params, dtype="float32"):
     params, own = {**op.params, **params}, _cast(inputs, dtype)
     first = own[0][0] if op.contract.inputs[0].many else own[0]
     others = [k for k in dispatch.TABLE[op.name, kernel.device] if k is not kernel]
-    ahead = [k for k in others if k.refuses(tuple(own), params) is None]
+    ahead = [k for k in others if reason(k, op, inputs, params, dtype) is None]
     if ahead or first.size < dispatch.least(op.name):
         return
-    tensors, live = leaves(own)
-    outs = outputs(op.function(*tensors, **params))
+    to = moved if kernel.device != "cpu" else (lambda value: value)
+    tensors, live = leaves(mapped(to, own))
+    outs = outputs(op.function(*tensors, **{n: to(v) for n, v in params.items()}))
     seeds = seeds_for(outs)
-    gradients = pull(outs, seeds, live) if live and (kernel.backward or isinstance(op, Fused)) else []
+    gradients = pull(outs, [None if s is None else to(s) for s in seeds], live) \
+        if live and (kernel.backward or isinstance(op, Fused)) else []
     expected, _, *_ = _by_kernel(kernel, op, own, params, seeds)
     for got, wanted in zip(outs, expected):
-        assert got.data.tobytes() == wanted.tobytes(), f"[{kernel.name}] engine: expected the kernel's own bits"
-    assert all(g is None or np.shape(g) == t.shape for g, t in zip(gradients, live)), f"[{kernel.name}] shapes"
+        same = backend.to_host(got.data).tobytes() == wanted.tobytes()
+        assert same, f"[{kernel.name}] engine: expected the kernel's own bits"
+    assert all(g is None or g.shape == t.shape for g, t in zip(gradients, live)), f"[{kernel.name}] shapes"
 
 
 def _compare(expected, got, truth, reference, dtype):

@@ -33,7 +33,7 @@ def served(kernel, dtype):
 @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: k.name)
 def test_kernel(check, kernel, isa):
-    cases = [(case, dtype) for dtype in kernelcheck.DTYPES for case in served(kernel, dtype)]
+    cases = [(case, dtype) for dtype in kernelcheck.DTYPES["cpu"] for case in served(kernel, dtype)]
     assert cases, f"{kernel.name} serves no sample of {kernel.op}: give the op one"
     for case, dtype in cases:
         check(kernel, *case, dtype)
