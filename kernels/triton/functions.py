@@ -21,6 +21,12 @@ def vectors(count):
 
 
 @triton.jit
+def padded(count):
+    """The next multiple of VECTOR, likewise: as far as rows of so many elements may be read."""
+    return (count + VECTOR - 1) // VECTOR * VECTOR
+
+
+@triton.jit
 def sigmoid(x):
     """1 / (1 + exp(-x)): where exp overflows it is 0."""
     return 1.0 / (1.0 + tl.exp(-x))
