@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+SCRATCH = 0                                            # pointers that follow a compiled entry's own arguments
 OPTIONS = ("-std=c++17", "-lineinfo", "--fmad=true")
 
 

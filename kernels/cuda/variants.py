@@ -24,5 +24,6 @@ class Variant:
     shared: int = 0                                    # bytes of dynamic shared memory
     constants: dict = field(default_factory=dict)      # what grids depend on: {"BLOCK_M": 64}
     divisible: tuple = ()                              # arguments (addresses, integers) that are multiples of 16
+    cooperative: bool = False                          # do its blocks wait for each other?
 
     maker = "cuda"

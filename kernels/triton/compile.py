@@ -1,7 +1,5 @@
 """Compiles variants of Triton kernels ahead of time: no GPU, driver or torch is needed."""
 import re
-import subprocess
-import tempfile
 from importlib import import_module
 from pathlib import Path
 
@@ -10,7 +8,6 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 FOLDER = Path(__file__).parent
-TOOLS = Path(triton.__file__).parent / "backends/nvidia/bin"
 SCRATCH = 2                                            # pointers that follow a compiled entry's own arguments
 
 
@@ -45,15 +42,3 @@ def compiled(variant, target):
         raise ValueError(f"[{variant.kernel}] {target}: expected neither scratch memory nor clusters")
     return {"symbol": made.metadata.name, "block": [32 * variant.num_warps, 1, 1], "shared": made.metadata.shared,
             "ptx": made.asm["ptx"], "cubin": made.asm["cubin"]}
-
-
-def resources(cubin):
-    """{symbol: {"registers": …, "spills": bytes of stack and local memory, "static": bytes of shared memory}}."""
-    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(cubin)
-        file.flush()
-        said = subprocess.run([TOOLS / "cuobjdump", "-res-usage", file.name], capture_output=True, text=True,
-                              check=True).stdout
-    found = re.findall(r"Function (\w+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", said)
-    return {name: {"registers": int(registers), "spills": int(stack) + int(local), "static": int(shared)}
-            for name, registers, stack, shared, local in found}

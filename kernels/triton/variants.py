@@ -30,7 +30,7 @@ class Variant:
     num_stages: int = 3
     divisible: tuple = ()                              # arguments (addresses, integers) that are multiples of 16
 
-    maker = "triton"
+    maker, cooperative = "triton", False
     kernel = property(lambda self: self.function.__name__)
 
 

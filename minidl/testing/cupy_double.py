@@ -24,7 +24,6 @@ import numpy as np
 
 from .. import backend
 from ..backend.cupy import register
-from ..kernels.gpu.launch import launching
 from ..tape import owner
 
 try:
@@ -238,6 +237,7 @@ class ndarray:
         self._array[self._key(key)] = bare(value, "an assignment")
 
     device = property(lambda self: SimpleNamespace(id=0))
+    data = property(lambda self: SimpleNamespace(ptr=self._array.ctypes.data))
     flags = property(lambda self: SimpleNamespace(**{n: getattr(self._array.flags, n)
                                                      for n in ("c_contiguous", "f_contiguous", "owndata")}))
 
@@ -364,8 +364,9 @@ def installed():
     for kind in [k for k, b in before.items() if b.name == "cuda"]:
         del backend.BACKENDS[kind]
     register(DOUBLE)
+    from ..kernels.gpu.launch import launching  # (importing it registers kernels, as the line before does)
     try:
-        with launching(None):                          # (what is compiled for GPUs cannot run here)
+        with launching(None):                          # what is compiled for GPUs cannot run here
             yield DOUBLE
     finally:
         backend.BACKENDS.clear()

@@ -18,45 +18,40 @@ from pathlib import Path
 import numpy as np
 
 from .. import simt
-from ..kernels.gpu.launch import Entry, launching
 from .cupy_double import bare
 
 TARGET = "sm_80"                                       # the one that simt executes
-DTYPES = {"*fp16": "float16", "*bf16": "bfloat16", "*fp32": "float32", "*fp64": "float64", "*i1": "bool",
-          "*i8": "int8", "*u8": "uint8", "*i16": "int16", "*i32": "int32", "*u32": "uint32", "*i64": "int64",
-          "*u64": "uint64"}
 
 
 @cache
-def _compilers():
-    """The modules kernels.<maker>.compile of the sources, by maker."""
-    root = Path(os.environ.get("MINIDL_SOURCE", Path(__file__).parents[2]))
-    if str(root) not in sys.path:
-        sys.path.append(str(root))
-    return {maker: import_module(f"kernels.{maker}.compile") for maker in ("triton", "cuda")
-            if (root / "kernels" / maker / "compile.py").exists()}
+def sources():
+    """The module kernels.library of minidl's sources, which compiles what it is asked for."""
+    root = os.environ.get("MINIDL_SOURCE", str(Path(__file__).parents[2]))
+    if root not in sys.path:
+        sys.path.append(root)
+    return import_module("kernels.library")
 
 
 @cache
 def _entries(kernel):
-    """{key: (entry, module)} of a kernel, from the files that name it."""
+    """{key: (entry, variant)} of a kernel, from the files that name it."""
+    from ..kernels.gpu.library import Entry
     found = {}
-    for maker, compiler in _compilers().items():
+    for maker in sources().MAKERS:
+        compiler = sources().compiler(maker)
         for family in compiler.families():
             if re.search(rf"\b{kernel}\b", (compiler.FOLDER / f"{family}.py").read_text()):
-                for v in compiler.variants(family):
-                    if v.kernel == kernel:
-                        entry = Entry(kernel, v.key, v.signature, v.constants, v.divisible, maker)
-                        found[frozenset(v.key.items())] = entry, v
+                found |= {frozenset(v.key.items()): (Entry(**sources().record(v)), v)
+                          for v in sources().variants(maker, family) if v.kernel == kernel}
     return found
 
 
 @cache
-def _module(kernel, key):
-    """(what compilation gave, the simt module) of an entry."""
+def _compiled(kernel, key):
+    """(what compilation gave, what checks arguments, the simt module) of an entry."""
     entry, variant = _entries(kernel)[key]
-    made = _compilers()[entry.maker].compiled(variant, TARGET)
-    return made, simt.Module(made["ptx"])
+    made = sources().compiler(entry.maker).compiled(variant, TARGET)
+    return made, entry.bound(made), simt.Module(made["ptx"])
 
 
 class Simulated:
@@ -66,12 +61,11 @@ class Simulated:
         options: of simt.launch: races, uninit, counters.
     """
 
+    unready = None
+
     def __init__(self, **options):
         self.options = {"races": True, "uninit": True, **options}
         self.results = []                              # (entry, simt.Result), in order
-
-    def unready(self):
-        """Always ready."""
 
     def find(self, kernel, key):
         """The entry, from the sources."""
@@ -83,39 +77,24 @@ class Simulated:
         Raises:
             simt.Fault: it reads or writes what is not its own.
             AssertionError: it has a race.
-            ValueError: an argument is not as the signature says, or an array that may only be read was written.
+            TypeError, ValueError: an argument is not as the signature says; an array that is read-only was written.
         """
-        made, module = _module(entry.kernel, frozenset(entry.key.items()))
-        memory = Memory([_checked(entry, name, kind, bare(a, name)) for (name, kind), a in
-                         zip(entry.signature.items(), args, strict=True)])
-        scratch = len(module.source.functions[made["symbol"]].params) - len(args)
-        result = simt.launch(module, grid, tuple(made["block"]), [*memory.args, *[0] * scratch], made["symbol"],
+        made, bound, module = _compiled(entry.kernel, frozenset(entry.key.items()))
+        bound.check(tuple(args))
+        memory = Memory([bare(a) for a in args])
+        result = simt.launch(module, grid, tuple(made["block"]), [*memory.args, *[0] * entry.scratch], made["symbol"],
                              dynamic_shared=made["shared"], memory=memory.device, **self.options)
         self.results.append((entry, result))
         assert not result.races, f"[{entry.kernel}] {entry.key}: {len(result.races)} races, first {result.races[0]}"
         memory.take_back(entry.kernel)
 
 
-def _checked(entry, name, kind, value):
-    """An argument of a launch, as the signature has it."""
-    def must(holds, expected):
-        if not holds:
-            got = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else repr(value)
-            raise ValueError(f"[{entry.kernel}] {name}: expected {expected}, got {got}.")
-
-    if kind[0] == "*":
-        must(value is None or isinstance(value, np.ndarray), "a device array or None")
-        must(value is None or value.dtype.name == DTYPES[kind], DTYPES[kind])
-        number = 0 if value is None else value.ctypes.data
-    else:
-        must(isinstance(value, (int, float, np.number, bool)), "a number")
-        number = value
-    must(name not in entry.divisible or number % 16 == 0, "a multiple of 16 (its address, if an array)")
-    return np.float32(value) if kind == "fp32" else value
-
-
 class Memory:
-    """Arrays of the host in simt's memory. Those that share memory there share it here."""
+    """Arrays of the host in simt's memory. Those that share memory there share it here.
+
+    Args:
+        args: of a launch, arrays of the host among them.
+    """
 
     def __init__(self, args):
         arrays = [a for a in args if isinstance(a, np.ndarray) and a.size]
@@ -130,7 +109,7 @@ class Memory:
         self.device = simt.GlobalMemory((1 << 16) + sum(high - low + 1024 for low, high, _ in self.regions))
         self.places = [self.device.put(_bytes(low, high)) for low, high, _ in self.regions]
         self.nowhere = self.device.alloc(0)
-        self.args = [self.address(a) if isinstance(a, np.ndarray) else 0 if a is None else a for a in args]
+        self.args = [self.address(a) if isinstance(a, np.ndarray) else a or 0 for a in args]
 
     def address(self, array):
         """Where an array begins."""
@@ -157,6 +136,6 @@ def _bytes(low, high):
 @contextmanager
 def simulated(**options):
     """`with simulated() as launcher:` kernels for "cuda" are there, and run in simt, inside the block."""
-    import_module("minidl.kernels.gpu")
+    from ..kernels.gpu.launch import launching
     with launching(Simulated(**options)) as launcher:
         yield launcher

@@ -5,7 +5,12 @@ They are compiled ahead of time from kernels/triton and kernels/cuda, and join w
 from importlib import import_module
 from pathlib import Path
 
-INFRASTRUCTURE = {"__init__", "launch"}
+from .device import Device
+from .launch import use
+
+INFRASTRUCTURE = {"__init__", "device", "launch", "library"}
+
+use(Device())
 
 for family in sorted(p.stem for p in Path(__file__).parent.glob("*.py")):
     if family not in INFRASTRUCTURE:

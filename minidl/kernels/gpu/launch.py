@@ -1,32 +1,19 @@
 """Launches compiled kernels on device "cuda". A caller names a kernel and a key; which maker's binary that is, for
-which processor, on which stream, is settled here.
+which processor, on which stream, is settled behind it.
 
     launch("row_norm_forward", lambda c: (cdiv(rows, c["ROWS"]),), (x, weight, y, rows, columns, eps), dtype="float16")
     lacks("row_norm_forward", dtype="float64")         # why that cannot be, or None: for a kernel's `refuses`
 """
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-
-@dataclass(frozen=True)
-class Entry:
-    """A compiled kernel, as the manifest has it."""
-
-    kernel: str
-    key: dict                                          # {"dtype": "float16", "head": 64}
-    signature: dict                                    # its arguments -> "*fp16", "i32", "fp32", …, in order
-    constants: dict                                    # what grids depend on: {"BLOCK_M": 128}
-    divisible: tuple                                   # arguments (addresses, integers) that must be multiples of 16
-    maker: str                                         # "triton" or "cuda"
-    targets: dict = field(default_factory=dict)        # "sm_80" -> {"symbol", "block", "shared", "file"}
+from .library import Entry
 
 
 class Launcher(Protocol):
-    """What finds compiled kernels and runs them: a device, or minidl/testing/simulated.py."""
+    """What finds compiled kernels and runs them: device.py, or minidl/testing/simulated.py."""
 
-    def unready(self) -> str | None:
-        """Why it can run nothing, or None."""
+    unready: str | None                                # why it can run nothing
 
     def find(self, kernel: str, key: dict) -> Entry | None:
         """The kernel's entry for a key."""
@@ -35,17 +22,23 @@ class Launcher(Protocol):
         """Launch it; returns before it has run."""
 
 
-_launchers: list = []                                  # the one in use is the last
+_launcher: list = [None]                               # the one in use
+
+
+def use(launcher):
+    """From now on kernels go to it; None: all refuse."""
+    _launcher[0] = launcher
 
 
 @contextmanager
 def launching(launcher):
     """`with launching(launcher):` kernels go to it inside the block; None: all refuse."""
-    _launchers.append(launcher)
+    before = _launcher[0]
+    use(launcher)
     try:
         yield launcher
     finally:
-        _launchers.pop()
+        use(before)
 
 
 def cdiv(total, block):
@@ -55,11 +48,9 @@ def cdiv(total, block):
 
 def lacks(kernel, **key):
     """Why `launch` cannot run a kernel for a key, or None."""
-    launcher: Any = _launchers[-1] if _launchers else None
-    if launcher is None:
-        return "no compiled kernels for GPUs"
-    if reason := launcher.unready():
-        return reason
+    launcher: Any = _launcher[0]
+    if launcher is None or launcher.unready:
+        return launcher and launcher.unready or "kernels for GPUs are switched off"
     return None if launcher.find(kernel, key) else f"no {kernel} for {_said(key)}"
 
 
@@ -76,7 +67,7 @@ def launch(kernel, grid, args, **key):
         KeyError: there is no such entry; `lacks` would have said so.
         TypeError, ValueError: an argument is not as the signature says.
     """
-    launcher: Any = _launchers[-1] if _launchers else None
+    launcher: Any = _launcher[0]
     entry = launcher.find(kernel, key) if launcher else None
     if entry is None:
         raise KeyError(f"[{kernel}] key: expected one that `lacks` approves, got {_said(key)}.")

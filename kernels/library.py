@@ -1,0 +1,151 @@
+"""Compiles all kernels for GPUs into a folder: binaries, PTX, and a manifest that says what each of them is.
+
+    python -m kernels.library makers                   # which of triton and cuda can be compiled here
+    python -m kernels.library build FOLDER [--makers cuda triton] [--targets sm_80 sm_90 sm_100] [--jobs 2]
+
+The folder goes into the package as minidl/kernels/gpu; no compiler is needed where it is used. The PTX is that of the
+oldest target: newer processors than those named compile it, and minidl.simt runs it.
+"""
+import argparse
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+TARGETS = ("sm_80", "sm_90", "sm_100")
+MAKERS = ("cuda", "triton")
+
+
+@cache
+def compiler(maker):
+    """The module that compiles a maker's kernels.
+
+    Raises:
+        ImportError, RuntimeError: it cannot be used here.
+    """
+    found = import_module(f"kernels.{maker}.compile")
+    if maker == "cuda":
+        found.compiler()
+    return found
+
+
+def makers():
+    """Those whose compilers are here and that have kernels."""
+    found = []
+    for maker in MAKERS:
+        try:
+            found += [maker] if compiler(maker).families() else []
+        except (ImportError, RuntimeError):
+            continue
+    return found
+
+
+@cache
+def variants(maker, family):
+    """The variants of one file."""
+    return compiler(maker).variants(family)
+
+
+def listing(of):
+    """Every variant of the given makers."""
+    return [v for maker in of for family in compiler(maker).families() for v in variants(maker, family)]
+
+
+def record(variant):
+    """What the manifest says of a variant, but for its binaries."""
+    return {"kernel": variant.kernel, "maker": variant.maker, "key": variant.key, "signature": variant.signature,
+            "constants": variant.constants, "divisible": list(variant.divisible), "cooperative": variant.cooperative,
+            "scratch": compiler(variant.maker).SCRATCH}
+
+
+def name(variant):
+    """A file's name for a variant: its kernel and the values of its key."""
+    return ".".join([variant.kernel, *[re.sub(r"\W", "", str(value)) for value in variant.key.values()]])
+
+
+def build(folder, of=None, targets=TARGETS, jobs=None):
+    """Compile the variants of the given makers (None: of all that can) for every target, and write the manifest."""
+    folder = Path(folder)
+    of = makers() if of is None else of
+    tasks = [(str(folder), maker, family, target) for maker in of for family in compiler(maker).families()
+             for target in targets]
+    entries = {}
+    with ProcessPoolExecutor(jobs or os.cpu_count()) as pool:
+        for found in pool.map(_compile, *zip(*tasks)):
+            for number, (shared, own) in found.items():
+                entries.setdefault(number, {**shared, "targets": {}})["targets"].update(own)
+    (folder / "manifest.json").write_text(json.dumps(list(entries.values()), indent=1))
+
+
+def _compile(folder, maker, family, target):
+    """Compile one file's variants for one target; {(family, number): (what the manifest says, and of this target)}."""
+    found = {}
+    for number, variant in enumerate(variants(maker, family)):
+        made = compiler(maker).compiled(variant, target)
+        file = f"{target}/{name(variant) if maker == 'triton' else variant.source.removesuffix('.cu')}.cubin"
+        own = {"symbol": made["symbol"], "block": made["block"], "shared": made["shared"], "file": file,
+               **resources(made["cubin"])[made["symbol"]]}
+        _write(Path(folder, file), made["cubin"])
+        if target == TARGETS[0]:
+            own["ptx"] = file.removesuffix(".cubin") + ".ptx"
+            _write(Path(folder, own["ptx"]), made["ptx"].encode())
+        found[maker, family, number] = record(variant), {target: own}
+    return found
+
+
+@cache
+def _cuobjdump():
+    """The path of the tool that looks into binaries: of a CUDA toolkit's or of Triton's."""
+    found = shutil.which("cuobjdump")
+    triton = importlib.util.find_spec("triton")
+    return found or triton and f"{triton.submodule_search_locations[0]}/backends/nvidia/bin/cuobjdump"
+
+
+def resources(cubin):
+    """{symbol: {"registers": …, "spills": bytes of stack and local memory, "static": bytes of shared memory}}.
+
+    Without cuobjdump, which CUDA toolkits and Triton bring along, the inner dictionaries are empty.
+    """
+    if not _cuobjdump():
+        return defaultdict(dict)
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        said = subprocess.run([_cuobjdump(), "-res-usage", file.name], capture_output=True, text=True, check=True)
+    found = re.findall(r"Function (\w+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", said.stdout)
+    return {name: {"registers": int(registers), "spills": int(stack) + int(local), "static": int(shared)}
+            for name, registers, stack, shared, local in found}
+
+
+def _write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def main():
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="kernels.library", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("makers", help="which can be compiled here")
+    building = commands.add_parser("build", help="compile them")
+    building.add_argument("folder")
+    building.add_argument("--makers", nargs="+", choices=MAKERS, default=None)
+    building.add_argument("--targets", nargs="+", default=TARGETS)
+    building.add_argument("--jobs", type=int, default=None)
+    args = parser.parse_args()
+    if args.command == "makers":
+        print(";".join(makers()))
+    else:
+        build(args.folder, args.makers, args.targets, args.jobs)
+
+
+if __name__ == "__main__":
+    main()
