@@ -27,10 +27,10 @@ def tile_of(tile, tiles_m, tiles_n, GROUP: tl.constexpr):
 
 
 @triton.jit
-def finished(sums, scale, shift, column, columns, activation):
-    """activation(sums * scale + shift) by column; scale and shift may be left out."""
-    factor = tl.load(scale + column, (column < columns) & given(scale), other=1.0).to(tl.float32)
-    term = tl.load(shift + column, (column < columns) & given(shift), other=0.0).to(tl.float32)
+def finished(sums, scale, shift, start, column, columns, activation):
+    """activation(sums * scale + shift) by column, from `start` on; scale and shift may be left out."""
+    factor = tl.load(scale + start + column, (column < columns) & given(scale), other=1.0).to(tl.float32)
+    term = tl.load(shift + start + column, (column < columns) & given(shift), other=0.0).to(tl.float32)
     return bend(sums * factor + term, activation)
 
 
@@ -78,18 +78,20 @@ def matmul(a, b, y, parts, scale, shift, m, n, k, a_stride, b_stride, y_stride, 
         sums = tl.dot(left, right, sums, input_precision=PRECISION, out_dtype=sums.dtype)
         a_at += a_step
         b_at += b_step
-    row, column = row.to(tl.int64)[:, None], column[None, :]
-    mask = (row < m) & (column < n)
+    mask = (row < m)[:, None] & (column < n)[None, :]
+    within, column = tl.arange(0, BLOCK_M)[:, None], column[None, :]
+    start = (tile_m * BLOCK_M).to(tl.int64)            # (what is left to add fits into 32 bits, and few registers)
     if given(parts):
-        tl.store(parts + (tl.program_id(1) * m + row) * n + column, sums.to(tl.float32), mask)
+        tl.store(parts + (tl.program_id(1) * m + start) * n + (within * n + column), sums.to(tl.float32), mask)
     else:
         if not whole:
-            sums = finished(sums, scale, shift, column, n, activation)
+            sums = finished(sums, scale, shift, 0, column, n, activation)
         if (y_stride % VECTOR == 0) & (y_batch % VECTOR == 0) & (n % VECTOR == 0):
-            at = y + batch * vectors(y_batch) + row * vectors(y_stride) + column
-            tl.store(at, sums, (row < m) & (column < vectors(n)))
+            y_stride = vectors(y_stride)
+            at = y + batch * vectors(y_batch) + start * y_stride + (within * y_stride + column)
+            tl.store(at, sums, (row < m)[:, None] & (column < vectors(n)))
         else:
-            tl.store(y + batch * y_batch + row * y_stride + column, sums, mask)
+            tl.store(y + batch * y_batch + start * y_stride + (within * y_stride + column), sums, mask)
 
 
 LAYOUTS = {"nt": (False, False), "nn": (False, True), "tn": (True, True)}
