@@ -351,7 +351,8 @@ def _device(number=0):
     yield number
 
 
-CUDA = SimpleNamespace(Device=_device, runtime=SimpleNamespace(getDeviceCount=lambda: 1))
+CUDA = SimpleNamespace(Device=_device, runtime=SimpleNamespace(getDeviceCount=lambda: 1, getDevice=lambda: 0),
+                       get_current_stream=lambda: SimpleNamespace(ptr=0))
 DOUBLE = Namespace("cupy", np, REAL, ndarray=ndarray, asarray=asarray, array=array, asnumpy=asnumpy,
                    ascontiguousarray=ascontiguousarray, empty=empty, empty_like=empty_like,
                    take_along_axis=take_along_axis, cuda=CUDA)
