@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include "kernels/cpu/elementwise/binary.h"
+#include "kernels/cpu/elementwise/chain.h"
 #include "kernels/cpu/elementwise/copy.h"
 #include "kernels/cpu/elementwise/reduce.h"
 #include "kernels/cpu/elementwise/unary.h"
@@ -93,6 +94,44 @@ void reduce_array(const std::string& function, py::handle x, py::handle y, std::
   launch(reduce, p);
 }
 
+using Steps = std::vector<std::tuple<int, int, std::array<int, 3>, std::array<float, 3>>>;
+
+// y = the last of steps (function, register, operands, parameters); its sum over the divisor, if that is not 0.
+void chain_arrays(const Steps& steps, const std::vector<float>& constants, const std::vector<py::object>& inputs,
+                  py::handle y, double divisor) {
+  Checked check("chain.cpu");
+  Chain p{};
+  const int ins = static_cast<int>(inputs.size()), numbers = static_cast<int>(constants.size());
+  check.require(!steps.empty() && ins && ins <= Chain::INPUTS && numbers <= Chain::CONSTANTS,
+                "steps, constants, inputs", "some steps, 1 to 8 inputs, at most 32 constants");
+  std::vector<ChainStep> program;
+  for (const auto& [function, to, from, parameters] : steps) {
+    check.require(0 <= function && function <= static_cast<int>(Step::where) && 0 <= to && to < Chain::REGISTERS,
+                  "steps", "functions of STEPS and registers that there are");
+    for (int operand : from)
+      check.require(0 <= operand && operand < ins + numbers + Chain::REGISTERS, "steps", "operands that there are");
+    program.push_back(
+        {static_cast<Step>(function), to, {from[0], from[1], from[2]}, parameters[0], parameters[1], parameters[2]});
+  }
+  p.steps = program.data(), p.count = static_cast<int>(program.size());
+  p.inputs_count = ins, p.constants_count = numbers;
+  for (int i = 0; i < numbers; i++) p.constants[i] = constants[static_cast<size_t>(i)];
+  p.size = 1;
+  for (const py::object& input : inputs) p.size = std::max(p.size, check.size("inputs", input));
+  for (int i = 0; i < ins; i++) {
+    const py::object& input = inputs[static_cast<size_t>(i)];
+    const int64_t size = check.size("inputs", input);
+    check.require(size == p.size || size == 1, "inputs", "arrays of one size, or of one element");
+    check.require(PyArray_IS_C_CONTIGUOUS(check.array("inputs", input)), "inputs", "contiguous arrays");
+    p.inputs[i] = check.packed<float>("inputs", input, input);
+    p.one[i] = size == 1;
+  }
+  p.y = check.packed_output<float>("y", y, y);
+  p.sums = divisor != 0, p.divisor = divisor;
+  check.require(check.size("y", y) == (p.sums ? 1 : p.size), "y", "as many elements as the inputs, or one sum");
+  launch(chain, p);
+}
+
 }  // namespace
 
 void bind_elementwise(py::module_& m) {
@@ -104,6 +143,15 @@ void bind_elementwise(py::module_& m) {
   m.attr("BINARY") = functions;
   m.def("binary", &binary);
   m.def("copy", &copy_array);
+  py::dict steps;
+#define X(name) steps[#name] = static_cast<int>(Step::name);
+  MINIDL_EACH_UNARY(X)
+  MINIDL_EACH_BINARY(X)
+  MINIDL_EACH_COMPARISON(X) X(sign) X(where)
+#undef X
+      m.attr("STEPS") = steps;
+  m.attr("REGISTERS") = +Chain::REGISTERS;
+  m.def("chain", &chain_arrays);
   py::dict unary;
 #define X(name) unary[#name] = static_cast<int>(Unary::name);
   MINIDL_EACH_UNARY(X)

@@ -108,6 +108,7 @@ class Op:
         return shapes.parse(self.contract_text)
 
     has_kernels = property(lambda self: dispatch.has_kernels(self.name))
+    has_rule = property(lambda self: self.rule is not None)
     source = property(lambda self: specialise.write(self), doc="The specialised body, as text.")
 
     def samples(self, fn):
@@ -241,11 +242,13 @@ class Served:
 class Fused(Op):
     """An op that other ops define; it may have a closed form on arrays."""
 
-    stage = "definition"       # until a closed form is attached
+    stage = "definition"       # until a closed form is attached; kernels may be, without one
     closed_form = None
+    has_rule = property(lambda self: self.differentiable)      # the definition, at least
 
     def __init__(self, fn, *declared):
         super().__init__(fn, *declared)
+        self.wants = ("chosen", "kept", *self.inputs, *self.params)     # a definition may have to be replayed
         self.function.forward, self.function.backward = self.forward, self.backward
         self.function.definition = fn
 
@@ -257,7 +260,6 @@ class Fused(Op):
     def backward(self, fn):
         """Attach its gradient: (xp, g, kept, *arrays, *parameters) -> one array, thunk or None per input."""
         self.stage, self.rule = "closed", fn
-        self.wants = ("chosen", "kept", *self.inputs, *self.params)     # a definition may have to be replayed
         self.rebuild()
         return fn
 

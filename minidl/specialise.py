@@ -189,8 +189,9 @@ def _leads(op):
 def _run(op, arguments):
     arrays = [f"{n}_" for n in op.inputs]
     call = f"(_xp, {', '.join(arrays + _passed(op))})"
-    if op.stage == "definition":
-        return [f"return definition({arguments})"]
+    by_definition = f"return definition({arguments})"
+    if op.stage == "definition" and not op.has_kernels:
+        return [by_definition]
     lines, run = [], "forward"
     if op.has_kernels:
         params = f"dict({', '.join(f'{p}={p}' for p in op.params)})" if op.params else "{}"
@@ -199,14 +200,17 @@ def _run(op, arguments):
         least = dispatch.least(op.name)
         enough = f" if {_size(op)} >= {least} else None" if least else ""
         lines = [ask.replace("DEVICE", f"device({first})") + enough]
-        if not op.exact:
+        if not op.exact and op.stage != "definition":
             lines.append(f"if chosen is None and getattr({first}, 'dtype', None) in HALVES: raise Halves")
         if _leads(op):                                     # an array of NumPy's, no half: less to ask
             enough = f" if {arrays[0]}.size >= {least} else None" if least else ""
             usual = ask.replace("DEVICE", "'cpu'") + enough
             lines = [f"if _d is not None: {usual}", "else:", *_indent(1, lines)]
         run = "(forward if chosen is None else chosen.forward)"
-    lines.append(f"{'_y, kept' if op.stage == 'closed' else '_y'} = {run}{call}")
+        if op.stage == "definition":
+            lines.append(f"if chosen is None: {by_definition}")
+            run = "chosen.forward"
+    lines.append(f"{'_y' if op.stage == 'primitive' else '_y, kept'} = {run}{call}")
     if not op.contract.several:
         lines.append("if type(_y) is not ndarray: _y = result(op, _y)")
     return lines
@@ -226,7 +230,7 @@ def _size(op):
 
 
 def _tape(op):
-    if op.stage == "definition":
+    if op.stage == "definition" and not op.has_kernels:
         return []
     edges = [f"{n}_edge" for n in op.inputs]
     if op.contract.inputs[0].many:
@@ -235,11 +239,11 @@ def _tape(op):
         taped = " or ".join(f"{e} is not None" for e in edges)
         taped = (f"({taped})" if len(edges) > 1 else taped) + " and recording()"
         group = f"({', '.join(edges)},)"
-    refusal = [f"if {taped}: raise no_rule(op)"] if op.differentiable and not op.rule else []
+    refusal = [f"if {taped}: raise no_rule(op)"] if op.differentiable and not op.has_rule else []
     if op.contract.several:
-        return [*refusal, f"if {taped}: return several(op, _xp, _y, {group}, {_saved(op)})" if op.rule else "",
+        return [*refusal, f"if {taped}: return several(op, _xp, _y, {group}, {_saved(op)})" if op.has_rule else "",
                 "return several(op, _xp, _y)"]
-    if not op.rule:
+    if not op.has_rule:
         return [*refusal, "_out = new(Tensor)", "_out.data, _out.node = _y, None", "return _out"]
     whose = "op if chosen is None else op.served_by(chosen)" if op.has_kernels and op.stage == "primitive" else "op"
     return ["_out = new(Tensor)",

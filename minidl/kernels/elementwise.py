@@ -119,4 +119,4 @@ multiply, divide = _binary("multiply"), _binary("divide")
 for name, pull in (("add", None), ("subtract", None), ("multiply", _pull_multiply), ("divide", _pull_divide),
                    ("maximum", None), ("minimum", None)):
     register(Kernel(f"{name}.cpu", name, "cpu", _binary(name), pull, _refuses_pairs, least=WIDE))
-from . import reduce  # noqa: E402, F401  (its kernels are of this family)
+from . import chain, reduce  # noqa: E402, F401  (their kernels are of this family)

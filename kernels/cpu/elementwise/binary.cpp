@@ -2,28 +2,10 @@
 #include "kernels/cpu/elementwise/binary.h"
 
 #include "kernels/cpu/elementwise/map.h"
+#include "kernels/cpu/elementwise/pairs.h"
 
 namespace minidl::MINIDL_ISA {
 namespace {
-
-struct add {
-  static MINIDL_INLINE vf y(vf a, vf b) { return a + b; }
-};
-struct divide {
-  static MINIDL_INLINE vf y(vf a, vf b) { return a / b; }
-};
-struct maximum {  // NaN if either is
-  static MINIDL_INLINE vf y(vf a, vf b) { return a == a ? vmax(a, b) : a; }
-};
-struct minimum {
-  static MINIDL_INLINE vf y(vf a, vf b) { return a == a ? vmin(a, b) : a; }
-};
-struct multiply {
-  static MINIDL_INLINE vf y(vf a, vf b) { return a * b; }
-};
-struct subtract {
-  static MINIDL_INLINE vf y(vf a, vf b) { return a - b; }
-};
 
 // Where rows begin in a and b, in y's order.
 class Rows {
@@ -86,7 +68,7 @@ void by_steps(const BinaryForward& p) {
 
 #define X(name)      \
   case Binary::name: \
-    return by_steps<name>(p);
+    return by_steps<pairs::name>(p);
 void binary_forward(const BinaryForward& p) {
   switch (p.function) { MINIDL_EACH_BINARY(X) }
 }
