@@ -147,9 +147,11 @@ void bind_elementwise(py::module_& m) {
 #define X(name) steps[#name] = static_cast<int>(Step::name);
   MINIDL_EACH_UNARY(X)
   MINIDL_EACH_BINARY(X)
-  MINIDL_EACH_COMPARISON(X) X(sign) X(where)
+  MINIDL_EACH_COMPARISON(X)
+  X(sign)
+  X(where)
 #undef X
-      m.attr("STEPS") = steps;
+  m.attr("STEPS") = steps;
   m.attr("REGISTERS") = +Chain::REGISTERS;
   m.def("chain", &chain_arrays);
   py::dict unary;
