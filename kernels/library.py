@@ -2,11 +2,13 @@
 
     python -m kernels.library makers                   # which of triton and cuda can be compiled here
     python -m kernels.library build FOLDER [--makers cuda triton] [--targets sm_80 sm_90 sm_100] [--jobs 2]
+    python -m kernels.library table FOLDER             # writes resources.json, which is committed and compared by a test
 
 The folder goes into the package as minidl/kernels/gpu; no compiler is needed where it is used. The PTX is that of the
 oldest target: newer processors than those named compile it, and minidl.simt runs it.
 """
 import argparse
+import hashlib
 import importlib.util
 import json
 import os
@@ -22,6 +24,7 @@ from pathlib import Path
 
 TARGETS = ("sm_80", "sm_90", "sm_100")
 MAKERS = ("cuda", "triton")
+RESOURCES = Path(__file__).with_name("resources.json")
 
 
 @cache
@@ -54,6 +57,12 @@ def variants(maker, family):
     return compiler(maker).variants(family)
 
 
+def fingerprint():
+    """A hash of all sources of kernels for GPUs."""
+    files = sorted(p for folder in MAKERS for p in Path(__file__).with_name(folder).iterdir() if p.is_file())
+    return hashlib.sha256(b"".join(p.name.encode() + p.read_bytes() for p in files)).hexdigest()
+
+
 def listing(of):
     """Every variant of the given makers."""
     return [v for maker in of for family in compiler(maker).families() for v in variants(maker, family)]
@@ -82,7 +91,9 @@ def build(folder, of=None, targets=TARGETS, jobs=None):
         for found in pool.map(_compile, *zip(*tasks)):
             for number, (shared, own) in found.items():
                 entries.setdefault(number, {**shared, "targets": {}})["targets"].update(own)
-    (folder / "manifest.json").write_text(json.dumps(list(entries.values()), indent=1))
+    manifest = {"sources": fingerprint(), "compilers": {maker: compiler(maker).version() for maker in of},
+                "entries": list(entries.values())}
+    _write(folder / "manifest.json", json.dumps(manifest, indent=1).encode())
 
 
 def _compile(folder, maker, family, target):
@@ -92,7 +103,8 @@ def _compile(folder, maker, family, target):
         made = compiler(maker).compiled(variant, target)
         file = f"{target}/{name(variant) if maker == 'triton' else variant.source.removesuffix('.cu')}.cubin"
         own = {"symbol": made["symbol"], "block": made["block"], "shared": made["shared"], "file": file,
-               **resources(made["cubin"])[made["symbol"]]}
+               **resources(made["cubin"])[made["symbol"]], "product": made["product"],
+               "matrix": matrix(entry_text(made["ptx"], made["symbol"]))}
         _write(Path(folder, file), made["cubin"])
         if target == TARGETS[0]:
             own["ptx"] = file.removesuffix(".cubin") + ".ptx"
@@ -125,6 +137,31 @@ def resources(cubin):
             for name, registers, stack, shared, local in found}
 
 
+def table(manifest):
+    """What a manifest's kernels need, as resources.json has it: {kernel and key: {target: numbers}}."""
+    columns = "registers", "spills", "shared", "matrix"
+    rows = {" ".join([e["kernel"], *map(str, e["key"].values())]): {
+        target: [t["shared"] + t["static"] if c == "shared" else t[c] for c in columns]
+        for target, t in sorted(e["targets"].items())} for e in manifest["entries"]}
+    return {"compilers": manifest["compilers"], "columns": columns, "rows": dict(sorted(rows.items()))}
+
+
+def entry_text(ptx, symbol):
+    """The part of a PTX text that is one entry's."""
+    return re.search(rf"\.entry {symbol}\(.*?(?=\.entry |\.func |\Z)", ptx, re.S)[0]
+
+
+def matrix(text):
+    """The instruction that multiplies matrices inside a loop of an entry: "wgmma", "tcgen05", "mma" or None."""
+    places = {found[1]: found.start() for found in re.finditer(r"^(\$\w+):", text, re.M)}
+    loops = [(places[found[1]], found.start()) for found in re.finditer(r"\bbra(?:\.uni)?\s+(\$\w+)", text)
+             if places.get(found[1], len(text)) < found.start()]
+    for name, pattern in (("wgmma", r"wgmma\.mma_async"), ("tcgen05", r"tcgen05\.mma"), ("mma", r"mma\.sync")):
+        if any(low < found.start() < high for found in re.finditer(pattern, text) for low, high in loops):
+            return name
+    return None
+
+
 def _write(path, content):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
@@ -140,9 +177,15 @@ def main():
     building.add_argument("--makers", nargs="+", choices=MAKERS, default=None)
     building.add_argument("--targets", nargs="+", default=TARGETS)
     building.add_argument("--jobs", type=int, default=None)
+    tabling = commands.add_parser("table", help="write resources.json")
+    tabling.add_argument("folder")
     args = parser.parse_args()
     if args.command == "makers":
         print(";".join(makers()))
+    elif args.command == "table":
+        made = table(json.loads(Path(args.folder, "manifest.json").read_text()))
+        lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(row)}" for name, row in made.pop("rows").items())
+        RESOURCES.write_text(json.dumps(made)[:-1] + f', "rows": {{\n{lines}\n}}}}\n')
     else:
         build(args.folder, args.makers, args.targets, args.jobs)
 

@@ -29,12 +29,13 @@ def variants(family):
 
 
 def compiled(variant, target):
-    """As kernels/triton/compile.py: symbol, block, shared, ptx, cubin of an entry."""
+    """As kernels/triton/compile.py: symbol, block, shared, ptx, cubin, product of an entry."""
     block = (variant.block,) if isinstance(variant.block, int) else tuple(variant.block)
     ptx, cubin = compiled_source(variant.source, target)
     if not re.search(rf"\.entry {variant.entry}\b", ptx):
         raise ValueError(f"[{variant.kernel}] entry: expected one of {variant.source}, got {variant.entry}")
-    return {"symbol": variant.entry, "block": [*block, 1, 1][:3], "shared": variant.shared, "ptx": ptx, "cubin": cubin}
+    return {"symbol": variant.entry, "block": [*block, 1, 1][:3], "shared": variant.shared, "ptx": ptx, "cubin": cubin,
+            "product": variant.product}
 
 
 @cache
@@ -71,6 +72,16 @@ def compiler():
         _nvrtc()
         return None
     return found
+
+
+def version():
+    """The compiler's: "nvcc 13.0", "NVRTC 13.5"."""
+    if compiler() is None:
+        major, minor = ctypes.c_int(), ctypes.c_int()
+        _nvrtc().nvrtcVersion(ctypes.byref(major), ctypes.byref(minor))
+        return f"NVRTC {major.value}.{minor.value}"
+    said = subprocess.run([compiler(), "--version"], capture_output=True, text=True, check=True).stdout
+    return f"nvcc {re.search(r'release ([0-9.]+)', said)[1]}"
 
 
 @cache

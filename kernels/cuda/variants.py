@@ -25,5 +25,6 @@ class Variant:
     constants: dict = field(default_factory=dict)      # what grids depend on: {"BLOCK_M": 64}
     divisible: tuple = ()                              # arguments (addresses, integers) that are multiples of 16
     cooperative: bool = False                          # do its blocks wait for each other?
+    product: bool = False                              # does it multiply matrices, on tensor cores?
 
     maker = "cuda"

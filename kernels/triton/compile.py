@@ -21,11 +21,16 @@ def variants(family):
     return list(import_module(f"{__package__}.{family}").variants())
 
 
+def version():
+    """The compiler's."""
+    return triton.__version__
+
+
 def compiled(variant, target):
     """Compile for "sm_80", "sm_90" or "sm_100".
 
     Returns:
-        dict: symbol, block, shared (bytes), ptx (text), cubin (bytes).
+        dict: symbol, block, shared (bytes), ptx (text), cubin (bytes), product (does it multiply matrices?).
 
     Raises:
         ValueError: the variant does not fit its function, or asks for scratch memory, which launches do not give.
@@ -41,4 +46,4 @@ def compiled(variant, target):
     if made.metadata.global_scratch_size or made.metadata.num_ctas != 1:
         raise ValueError(f"[{variant.kernel}] {target}: expected neither scratch memory nor clusters")
     return {"symbol": made.metadata.name, "block": [32 * variant.num_warps, 1, 1], "shared": made.metadata.shared,
-            "ptx": made.asm["ptx"], "cubin": made.asm["cubin"]}
+            "ptx": made.asm["ptx"], "cubin": made.asm["cubin"], "product": "tt.dot" in made.asm["ttir"]}

@@ -4,8 +4,8 @@
         ml.ops.rms_norm(ml.tensor(x, device="cuda"))
     launcher.results                                   # what simt found and counted, launch by launch
 
-Kernels are compiled for sm_80 when first asked for, from their sources (the folder `kernels` beside the package, or
-$MINIDL_SOURCE): Triton's need triton, CUDA's a CUDA compiler.
+It runs what is compiled for sm_80: the installation's kernels, or, where it has none or those of other sources than are
+here (the folder `kernels` beside the package, or in $MINIDL_SOURCE), what compilers make of the sources on demand.
 """
 import os
 import re
@@ -33,8 +33,20 @@ def sources():
 
 
 @cache
-def _entries(kernel):
-    """{key: (entry, variant)} of a kernel, from the files that name it."""
+def _installed():
+    """The compiled kernels of this installation, if they are of the sources at hand; else None."""
+    from ..kernels.gpu.library import Library
+    library = Library.installed()
+    try:
+        current = library.manifest.get("sources") == sources().fingerprint()
+    except ImportError:
+        current = True                                 # (no sources here)
+    return library if library.folder and current else None
+
+
+@cache
+def _variants(kernel):
+    """{key: (entry, variant)} of a kernel, from the sources that name it."""
     from ..kernels.gpu.library import Entry
     found = {}
     for maker in sources().MAKERS:
@@ -46,12 +58,29 @@ def _entries(kernel):
     return found
 
 
+def find(kernel, key):
+    """The entry of a kernel for a key, or None: the installation's, or else that of the sources."""
+    if _installed():
+        return _installed().find(kernel, key)
+    return _variants(kernel).get(frozenset(key.items()), (None, None))[0]
+
+
 @cache
-def _compiled(kernel, key):
-    """(what compilation gave, what checks arguments, the simt module) of an entry."""
-    entry, variant = _entries(kernel)[key]
+def compiled(entry):
+    """(what is known of an entry compiled for sm_80, its PTX)."""
+    if _installed():
+        target = entry.targets[TARGET]
+        return target, (_installed().folder / target["ptx"]).read_text()
+    _, variant = _variants(entry.kernel)[frozenset(entry.key.items())]
     made = sources().compiler(entry.maker).compiled(variant, TARGET)
-    return made, entry.bound(made), simt.Module(made["ptx"])
+    return made, made["ptx"]
+
+
+@cache
+def _loaded(entry):
+    """(what is known of an entry, what checks its arguments, the simt module)."""
+    made, ptx = compiled(entry)
+    return made, entry.bound(made), simt.Module(ptx)
 
 
 class Simulated:
@@ -67,9 +96,11 @@ class Simulated:
         self.options = {"races": True, "uninit": True, **options}
         self.results = []                              # (entry, simt.Result), in order
 
+    loaded = staticmethod(_loaded)
+
     def find(self, kernel, key):
-        """The entry, from the sources."""
-        return _entries(kernel).get(frozenset(key.items()), (None, None))[0]
+        """The entry, or None."""
+        return find(kernel, key)
 
     def run(self, entry, grid, args):
         """Run a launch to its end.
@@ -79,7 +110,7 @@ class Simulated:
             AssertionError: it has a race.
             TypeError, ValueError: an argument is not as the signature says; an array that is read-only was written.
         """
-        made, bound, module = _compiled(entry.kernel, frozenset(entry.key.items()))
+        made, bound, module = self.loaded(entry)
         bound.check(tuple(args))
         memory = Memory([bare(a) for a in args])
         result = simt.launch(module, grid, tuple(made["block"]), [*memory.args, *[0] * entry.scratch], made["symbol"],

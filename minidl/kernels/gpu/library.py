@@ -56,10 +56,14 @@ class Library:
         return cls(next((f for f in folders if (f / "manifest.json").exists()), None))
 
     @cached_property
+    def manifest(self):
+        """What was compiled, by what, from which sources."""
+        return json.loads((self.folder / "manifest.json").read_text()) if self.folder else {"entries": []}
+
+    @cached_property
     def entries(self):
         """{(kernel, its key's items): Entry}."""
-        rows = json.loads((self.folder / "manifest.json").read_text()) if self.folder else []
-        return {(row["kernel"], frozenset(row["key"].items())): Entry(**row) for row in rows}
+        return {(row["kernel"], frozenset(row["key"].items())): Entry(**row) for row in self.manifest["entries"]}
 
     def find(self, kernel, key):
         """An entry, or None."""
