@@ -2,7 +2,7 @@
 
     python -m kernels.library makers                   # which of triton and cuda can be compiled here
     python -m kernels.library build FOLDER [--makers cuda triton] [--targets sm_80 sm_90 sm_100] [--jobs 2]
-    python -m kernels.library table FOLDER             # writes resources.json, which is committed and compared by a test
+    python -m kernels.library table FOLDER             # writes resources.json, which a test compares
 
 The folder goes into the package as minidl/kernels/gpu; no compiler is needed where it is used. The PTX is that of the
 oldest target: newer processors than those named compile it, and minidl.simt runs it.

@@ -31,7 +31,8 @@ def library(tmp_path):
     row = {"kernel": "scale", "maker": "triton", "key": {"dtype": "float16"}, "signature": SIGNATURE,
            "constants": {"BLOCK": 64}, "divisible": ["x", "size"], "cooperative": False, "scratch": 2,
            "targets": targets}
-    (tmp_path / "manifest.json").write_text(json.dumps({"entries": [row, {**row, "kernel": "wait", "cooperative": True}]}))
+    rows = [row, {**row, "kernel": "wait", "cooperative": True}]
+    (tmp_path / "manifest.json").write_text(json.dumps({"entries": rows}))
     return Library(tmp_path)
 
 
