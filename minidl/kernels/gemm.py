@@ -103,3 +103,6 @@ def _packed(weight):
     packed = np.empty(cpu.gemm.packed_size(weight.shape[1], len(weight)), "float32")
     cpu.gemm.pack_weight(weight, packed)
     return packed
+
+
+from . import epilogue  # noqa: E402, F401  (its kernel is of this family)

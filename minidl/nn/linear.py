@@ -28,9 +28,11 @@ class Linear(Module):
         self.weight = Parameter(init.kaiming_uniform(math.sqrt(5)), out_features, in_features)
         self.bias = bias_or_none(bias, out_features, in_features)
 
-    def forward(self, x):
-        """x (*, I) -> (*, O)."""
-        return ops.linear(x, self.weight, self.bias)
+    def forward(self, x, activation="none", residual=None):
+        """x (*, I) -> (*, O); what follows the map, if anything, as in `ops.linear_activation`: in one pass."""
+        if activation == "none" and residual is None:
+            return ops.linear(x, self.weight, self.bias)
+        return ops.linear_activation(x, self.weight, self.bias, None, residual, activation)
 
 
 class Bilinear(Module):

@@ -15,7 +15,7 @@ from .linear import Linear
 from .module import Module
 from .norm import LayerNorm
 
-ACTIVATIONS = {"relu": ops.relu, "gelu": ops.gelu}
+ACTIVATIONS = "relu", "gelu"
 
 
 class _Layer(Module):
@@ -28,7 +28,7 @@ class _Layer(Module):
         if not callable(activation) and activation not in ACTIVATIONS:
             expected = f"{', '.join(ACTIVATIONS)}, or a function"
             raise ArgumentError(message(type(self).__name__, "activation", expected, repr(activation)))
-        self.norm_first, self.activation = norm_first, ACTIVATIONS.get(activation, activation)
+        self.norm_first, self.activation = norm_first, activation
 
     def _joined(self, x, block, norm, dropout):
         """x and what a block adds to it, with the norm before the block or after the sum."""
@@ -37,7 +37,8 @@ class _Layer(Module):
         return norm(x + dropout(block(x)))
 
     def _feed_forward(self, x):
-        return self.linear2(self.dropout(self.activation(self.linear1(x))))
+        inner = self.activation(self.linear1(x)) if callable(self.activation) else self.linear1(x, self.activation)
+        return self.linear2(self.dropout(inner))
 
 
 class TransformerEncoderLayer(_Layer):

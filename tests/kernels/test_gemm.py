@@ -11,6 +11,7 @@ from minidl.dispatch import TABLE
 from minidl.kernels import cpu
 from minidl.op import REGISTRY
 from minidl.testing.kernelcheck import check_kernel
+from minidl.testing.samples import samples
 
 pytestmark = pytest.mark.skipif(cpu is None, reason="no compiled kernels")
 RNG = np.random.default_rng(0)
@@ -119,3 +120,16 @@ def test_a_weight_is_packed_while_it_lives_and_does_not_change(isa):
     del w
     gc.collect()
     assert len(packed()) == before
+
+
+def test_epilogues_of_inference(isa):
+    """Bias, scale, activation and residual, done to tiles in cache: as the definition, at the kernels' precision."""
+    op, (kernel,) = REGISTRY["linear_activation"], TABLE["linear_activation", "cpu"]
+    for inputs, params in samples(op):
+        params = {**op.params, **params}
+        narrow = [a if a is None else a.astype("float32") for a in inputs]
+        with ml.no_grad():
+            assert kernel.refuses(tuple(narrow), params) is None
+            got, _ = kernel.forward(np, *narrow, **params)
+            truth = op.fn(*[a if a is None else Tensor(a) for a in inputs], **params).numpy()
+        assert np.abs(got - truth).max(initial=0) <= 1e-6 * (1 + np.abs(truth).max(initial=0))

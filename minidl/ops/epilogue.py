@@ -1,0 +1,97 @@
+"""Products with what is done to their results, as one op: kernels do it while the results are in cache."""
+from math import prod
+
+from ..errors import ArgumentError, message
+from ..op import fused
+from .activation import gelu, silu
+from .linalg import linear
+from .rectifier import relu
+
+__all__ = ["linear_activation"]
+
+ACTIVATIONS = {"none": None, "relu": (relu,), "gelu": (gelu, "none"), "gelu_tanh": (gelu, "tanh"), "silu": (silu, 1.0)}
+
+
+@fused("x(*,I):float weight(O,I):float bias(O):float? scale(O):float? residual(*,O):float? -> (*,O)")
+def linear_activation(x, weight, bias=None, scale=None, residual=None, /, activation="none"):
+    """An affine map and what follows it: activation(x @ weight.T * scale + bias) + residual.
+
+    Args:
+        x (*, I): rows.
+        weight (O, I): the map.
+        bias (O), scale (O), optional: of each output.
+        residual (*, O), optional: added behind the activation.
+        activation: "none", "relu", "gelu", "gelu_tanh" or "silu".
+
+    Returns:
+        (*, O).
+
+    Raises:
+        ShapeError: x's rows are not as long as those of weight, or the others do not fit the result.
+        ArgumentError: no activation of this name.
+
+    Source: NVIDIA, "cuBLASLt", `cublasLtEpilogue_t`.
+    """
+    if activation not in ACTIVATIONS:
+        raise _unknown(activation)
+    y = linear(x, weight, bias) if scale is None else linear(x, weight) * scale
+    y = y + bias if scale is not None and bias is not None else y
+    bend, *parameters = ACTIVATIONS[activation] or (lambda x: x,)
+    y = bend(y, *parameters)
+    return y if residual is None else y + residual
+
+
+@linear_activation.forward
+def _(xp, x, weight, bias, scale, residual, activation):
+    if activation not in ACTIVATIONS:
+        raise _unknown(activation)
+    product = linear.op.closed_form(xp, x, weight, None)[0]
+    sums = product if scale is None else product * scale
+    sums = sums if bias is None else sums + bias
+    y, kept = _bent(xp, sums, activation)
+    return (y if residual is None else y + residual), (product, sums, kept)
+
+
+@linear_activation.backward
+def _(xp, g, kept, x, weight, bias, scale, residual, activation):
+    product, sums, of_activation = kept
+    inner = _straightened(xp, g, sums, of_activation, activation)
+    gx, gweight, gbias = linear.op.rule(xp, inner if scale is None else inner * scale, None, x, weight, bias)
+    every = tuple(range(x.ndim - 1))
+    return gx, gweight, (lambda: inner.sum(every)), (lambda: (inner * product).sum(every)), g
+
+
+def _bent(xp, sums, activation):
+    """(the activation of sums, what its gradient needs), on arrays."""
+    if activation == "none":
+        return sums, None
+    bend, *parameters = ACTIVATIONS[activation]
+    return (bend.op.fn(xp, sums), None) if bend is relu else bend.op.closed_form(xp, sums, *parameters)
+
+
+def _straightened(xp, g, sums, kept, activation):
+    """The gradient of the sums."""
+    if activation == "none":
+        return g
+    bend, *parameters = ACTIVATIONS[activation]
+    return g * (sums > 0) if bend is relu else bend.op.rule(xp, g, kept, sums, *parameters)
+
+
+def _unknown(activation):
+    return ArgumentError(message("linear_activation", "activation", f"one of {', '.join(ACTIVATIONS)}",
+                                 repr(activation)))
+
+
+@linear_activation.cost
+def _(x, weight, bias, scale, residual, activation):
+    return (2 * x[-1] + (bias is not None) + (scale is not None) + (residual is not None)) * prod(x[:-1]) * weight[0]
+
+
+@linear_activation.samples
+def _(make):
+    yield make.normal(2, 3, 4), make.normal(5, 4), make.normal(5), None, make.normal(2, 3, 5), "gelu"
+    yield make.normal(3, 4), make.normal(2, 4), None, make.positive(2), None, "silu"
+    yield make.normal(9, 4), make.normal(33, 4), make.normal(33), make.positive(33), make.normal(9, 33), "gelu_tanh"
+    yield make.normal(4), make.normal(2, 4), make.normal(2), None, make.normal(2)
+    yield make.distinct(2, 1), make.positive(3, 1), None, None, None, "relu"
+    yield make.normal(0, 4), make.normal(2, 4), make.normal(2), None, None, "gelu"
