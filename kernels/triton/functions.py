@@ -3,7 +3,7 @@ import triton
 import triton.language as tl
 from triton.language.extra import libdevice
 
-# (minidl/kernels/gpu/arrays.py passes these numbers)
+# (minidl/kernels/gpu/activation.py passes these numbers)
 IDENTITY, RELU, SILU, GELU, GELU_TANH = (tl.constexpr(i) for i in range(5))
 VECTOR = tl.constexpr(8)                               # elements that are loaded at once, where all rows begin at such
 
