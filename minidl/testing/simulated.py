@@ -80,7 +80,10 @@ def compiled(entry):
 def _loaded(entry):
     """(what is known of an entry, what checks its arguments, the simt module)."""
     made, ptx = compiled(entry)
-    return made, entry.bound(made), simt.Module(ptx)
+    return made, entry.bound(made), _module(ptx)
+
+
+_module = cache(simt.Module)                           # (a file of CUDA has several entries)
 
 
 class Simulated:
@@ -97,6 +100,15 @@ class Simulated:
         self.results = []                              # (entry, simt.Result), in order
 
     loaded = staticmethod(_loaded)
+
+    @contextmanager
+    def unchecked(self):
+        """`with launcher.unchecked():` nothing but results is looked at inside the block, which is quicker."""
+        before, self.options = self.options, dict.fromkeys(self.options, False)
+        try:
+            yield
+        finally:
+            self.options = before
 
     def find(self, kernel, key):
         """The entry, or None."""
