@@ -1,9 +1,11 @@
 // GEMM: C[M, N] (+)= A[M, K] B[K, N], then an epilogue; any strides of A and B (in elements), rows of C dense.
 //
 // Kernels of other families include this and call `gemm` from their instruction set's namespace, inside of tasks too
-// (it then runs on the caller's thread alone). An element of C is one chain of fused multiply-adds per slice of KC
-// along K, the slices added in order: its bits depend on K only, not on threads, blocking or its place.
+// (it then runs on the caller's thread alone). An element of C is one chain of fused multiply-adds per slice of K, the
+// slices added in order: its bits depend on K only, not on threads, blocking or its place.
 // (Products with few rows or columns sum in an order of their own: thin.h.)
+//
+// A panel of A stays in L1 while a block of B goes by from L2: nothing else is read twice from further away.
 //
 // Source: Goto, van de Geijn 2008, "Anatomy of high-performance matrix multiplication".
 #pragma once
@@ -12,9 +14,19 @@
 
 namespace minidl::MINIDL_ISA {
 
-constexpr int64_t MC = 20 * MR;  // rows of a task: its packed A (420 KiB in float32) stays in L2
+// K in slices of equal depth, as few as fit: each costs C a round trip.
+template <class T>
+struct Slices {
+  static constexpr int64_t DEEPEST = 3072 / sizeof(T);  // MR rows of it are 42 KiB
+  int64_t K, count, depth;
+  explicit Slices(int64_t K) : K(K), count(ceil_div(K, DEEPEST)), depth(round_up(ceil_div(K, count), LANES<T>)) {
+    count = ceil_div(K, depth);
+  }
+  int64_t start(int64_t slice) const { return slice * depth; }
+  int64_t size(int64_t slice) const { return min(depth, K - start(slice)); }
+};
 
-// -- B packed: slices of KC, each [sliver][kc][NR], the last sliver filled up with 0 ----------------------------------
+// -- B packed: by slices of K, each [sliver][depth][NR], the last sliver filled up with 0 -----------------------------
 
 template <class T>
 int64_t packed_b_size(int64_t K, int64_t N) {
@@ -38,101 +50,164 @@ void pack_slivers(const T* B, int64_t brs, int64_t bcs, int64_t kc, int64_t N, T
          NR<T>);
 }
 
+constexpr int64_t PACKED_TOGETHER = 256;  // columns of B, or rows of A, by one task
+
+// Task `t` of slices [first, ...) x groups of columns, into dst as laid out above.
+template <class T>
+void pack_b_task(const Slices<T>& slices, int64_t first, int64_t N, const Strided<T>& B, int64_t t, T* dst) {
+  const int64_t groups = ceil_div(N, PACKED_TOGETHER), slice = first + t / groups;
+  const int64_t k0 = slices.start(slice), kc = slices.size(slice), n0 = t % groups * PACKED_TOGETHER;
+  pack_slivers(B.at(k0, n0), B.rs, B.cs, kc, min(PACKED_TOGETHER, N - n0),
+               dst + (k0 - slices.start(first)) * round_up(N, NR<T>) + n0 * kc);
+}
+
 // All of B into packed_b_size(K, N) elements at dst.
 template <class T>
 void pack_b(int64_t K, int64_t N, const T* B, int64_t brs, int64_t bcs, T* dst) {
-  constexpr int64_t GROUP = 8 * NR<T>;
-  const int64_t slices = ceil_div(K, KC), groups = ceil_div(N, GROUP);
-  parallel_for(slices * groups, [&](int64_t t) {
-    int64_t k0 = t / groups * KC, kc = min(KC, K - k0), n0 = t % groups * GROUP;
-    pack_slivers(B + k0 * brs + n0 * bcs, brs, bcs, kc, min(GROUP, N - n0), dst + k0 * round_up(N, NR<T>) + n0 * kc);
-  });
+  const Slices<T> slices(K);
+  parallel_for(slices.count * ceil_div(N, PACKED_TOGETHER),
+               [&](int64_t t) { pack_b_task<T>(slices, 0, N, {B, brs, bcs}, t, dst); });
+}
+
+// -- A packed: by slices of K, each [panel][depth][height] ------------------------------------------------------------
+
+template <class T>
+void pack_panel(const Strided<T>& A, const Panels& panels, int64_t panel, int64_t k0, int64_t kc, T* dst) {
+  pack(A.at(panels.start(panel), k0), A.rs, A.cs, panels.height(panel), kc, dst, panels.height(panel));
+}
+
+// Task `t` of slices [first, ...) x groups of panels.
+template <class T>
+void pack_a_task(const Slices<T>& slices, int64_t first, const Panels& panels, int64_t groups, const Strided<T>& A,
+                 int64_t t, T* dst) {
+  const int64_t slice = first + t / groups, k0 = slices.start(slice), kc = slices.size(slice);
+  const int64_t p0 = panels.count * (t % groups) / groups, last = panels.count * (t % groups + 1) / groups - 1;
+  auto packed = [&](int64_t p) { return dst + (k0 - slices.start(first)) * panels.rows + panels.start(p) * kc; };
+  for (int64_t p = p0; p < last; p++) pack_panel(A, panels, p, k0, kc, packed(p));
+  alignas(64) T edge[MR * Slices<T>::DEEPEST + LANES<T>];  // (packing runs over, but the next panel is another task's)
+  pack_panel(A, panels, last, k0, kc, edge);
+  std::memcpy(packed(last), edge, sizeof(T) * static_cast<size_t>(panels.height(last) * kc));
 }
 
 // -- the product ------------------------------------------------------------------------------------------------------
 
-// Where a product is cut: into `rows` x `columns` tasks, each with all of K. From the shape alone.
+// Into how many tasks a product is cut, side by side. From the shape alone.
 struct Grid {
-  Panels panels;
-  int64_t slivers, rows, columns;
-  bool share_a;  // A is packed once; or by each task, its own rows
-  Grid(int64_t M, int64_t N, int64_t K, int64_t nr) : panels(M), slivers(ceil_div(N, nr)) {
-    rows = ceil_div(panels.count * MR, MC);
-    share_a = M * K <= (int64_t{1} << 21);
-    int64_t want =
-        min<int64_t>(max<int64_t>(1, static_cast<int64_t>(2e-6 * static_cast<double>(M * N) * static_cast<double>(K))),
-                     share_a ? 16 : 8);
-    columns = min(max<int64_t>(max<int64_t>(1, ceil_div(want, rows)), N / (share_a ? 256 : 2048)), slivers);
-    share_a &= columns > 1;
+  static constexpr int64_t SHORT = 20 * MR;  // rows for which a task packs its columns of B itself
+  static constexpr int64_t TALL = 80 * MR, WIDE = 256;
+  int64_t rows, columns;
+  Grid(int64_t M, int64_t N, int64_t K, int64_t nr) {
+    const double work = 2e-6 * static_cast<double>(M * N) * static_cast<double>(K);
+    const int64_t want = static_cast<int64_t>(min(max(work, 1.), 16.));
+    columns = min(max(ceil_div(N, WIDE), M <= SHORT ? want : 1), ceil_div(N, nr));
+    rows = min(max(ceil_div(M, TALL), ceil_div(want, columns)), Panels(M).count);
+  }
+  bool shares_a() const { return columns > 1; }  // (what one task alone reads it packs itself)
+  bool shares_b() const { return rows > 1; }
+};
+
+template <class T>
+struct Factors {
+  int64_t M, N, K;
+  Strided<T> A, B;
+  const T* packed;  // all of B, or null
+  T* C;
+  int64_t ldc;
+  const Epilogue<T>& epilogue;
+  bool accumulate;
+};
+
+// Rows [m0, m1) x columns [n0, n1) x slices [first, end): as much as L3 holds of both factors, packed.
+template <class T>
+struct Chunk {
+  const Factors<T>& f;
+  const Slices<T>& slices;
+  const Grid& grid;
+  T *shared_a, *shared_b;
+  int64_t m0, m1, n0, n1, first, end;
+  Panels panels{m1 - m0};
+  Strided<T> A{f.A.at(m0, 0), f.A.rs, f.A.cs}, B{f.B.at(0, n0), f.B.rs, f.B.cs};
+
+  void pack_shared() const {
+    const int64_t groups = ceil_div(panels.rows, PACKED_TOGETHER), count = end - first;
+    const int64_t of_a = grid.shares_a() ? groups * count : 0;
+    const int64_t of_b = grid.shares_b() && !f.packed && !m0 ? ceil_div(n1 - n0, PACKED_TOGETHER) * count : 0;
+    parallel_for(of_a + of_b, [&](int64_t t) {
+      if (t < of_a)
+        pack_a_task(slices, first, panels, groups, A, t, shared_a);
+      else
+        pack_b_task(slices, first, n1 - n0, B, t - of_a, shared_b);
+    });
+  }
+
+  void multiply() const {
+    const int64_t slivers = ceil_div(n1 - n0, NR<T>);
+    parallel_for(grid.rows * grid.columns, [&](int64_t t) {
+      const int64_t row = t / grid.columns, column = t % grid.columns;
+      const int64_t p0 = panels.count * row / grid.rows, p1 = panels.count * (row + 1) / grid.rows;
+      const int64_t from = slivers * column / grid.columns * NR<T>;
+      const int64_t to = min(n1 - n0, slivers * (column + 1) / grid.columns * NR<T>);
+      Scratch<T> own_a(grid.shares_a() ? 0 : MR * slices.depth);
+      Scratch<T> own_b(f.packed || grid.shares_b() ? 0 : round_up(to - from, NR<T>) * slices.depth);
+      for (int64_t slice = first; slice < end; slice++) {
+        const int64_t k0 = slices.start(slice), kc = slices.size(slice);
+        const T* b = block_of_b(k0, kc, from, to, own_b);
+        for (int64_t p = p0; p < p1; p++) {
+          T* a = grid.shares_a() ? shared_a + (k0 - slices.start(first)) * panels.rows + panels.start(p) * kc
+                                 : own_a.get();
+          if (!grid.shares_a()) pack_panel(A, panels, p, k0, kc, a);
+          row_of_tiles(slice, p, a, from, to, b);
+        }
+      }
+    });
+  }
+
+  const T* block_of_b(int64_t k0, int64_t kc, int64_t from, int64_t to, T* own) const {
+    if (f.packed) return f.packed + k0 * round_up(f.N, NR<T>) + (n0 + from) * kc;
+    if (grid.shares_b()) return shared_b + (k0 - slices.start(first)) * round_up(n1 - n0, NR<T>) + from * kc;
+    pack_slivers(B.at(k0, from), B.rs, B.cs, kc, to - from, own);
+    return own;
+  }
+
+  MINIDL_INLINE void row_of_tiles(int64_t slice, int64_t panel, const T* a, int64_t from, int64_t to,
+                                  const T* b) const {
+    const int64_t kc = slices.size(slice), m = m0 + panels.start(panel);
+    const int rows = panels.height(panel);
+    T* c = f.C + m * f.ldc + n0;
+    for (int64_t n = from; n < to; n += NR<T>)
+      tile(kc, a, nullptr, rows, b + (n - from) * kc, static_cast<int>(min<int64_t>(NR<T>, to - n)), c + n, f.ldc,
+           f.accumulate || slice > 0);
+    if (slice + 1 == slices.count && f.epilogue.any()) f.epilogue.apply(c + from, f.ldc, m, rows, n0 + from, to - from);
   }
 };
 
-// One task: panels [p0, p1) x slivers [s0, s1). packed_a and packed_b give its part of the slice at k0.
-template <class T, class PackedA, class PackedB>
-MINIDL_INLINE void gemm_block(const PackedA& packed_a, const PackedB& packed_b, const Panels& panels, int64_t p0,
-                              int64_t p1, int64_t s0, int64_t s1, int64_t N, int64_t K, T* C, int64_t ldc,
-                              const Epilogue<T>& e, bool accumulate) {
-  for (int64_t k0 = 0; k0 < K; k0 += KC) {
-    const int64_t kc = min(KC, K - k0);
-    const T *a = packed_a(k0, kc), *b = packed_b(k0, kc);
-    for (int64_t s = s0; s < s1; s++)
-      for (int64_t p = p0; p < p1; p++) {
-        int64_t m = panels.start(p), n = s * NR<T>;
-        int rows = panels.height(p), columns = static_cast<int>(min<int64_t>(NR<T>, N - n));
-        T* c = C + m * ldc + n;
-        tile(kc, a + (m - panels.start(p0)) * kc, nullptr, rows, b + (s - s0) * NR<T> * kc, columns, c, ldc,
-             accumulate || k0 > 0);
-        if (k0 + kc == K && e.any()) e.apply(c, ldc, m, rows, n, columns);
+template <class T>
+void gemm_by_chunks(const Factors<T>& f) {
+  constexpr int64_t SIDE = 4096, PACKED = (int64_t{16} << 20) / sizeof(T);  // rows or columns; elements
+  const Slices<T> slices(f.K);
+  const int64_t slivers = ceil_div(f.N, NR<T>), tall = ceil_div(f.M, SIDE), wide = ceil_div(f.N, SIDE);
+  const int64_t M = ceil_div(f.M, tall), N = min(f.N, ceil_div(slivers, wide) * NR<T>);
+  const int64_t fit = max<int64_t>(1, PACKED / ((M + (f.packed ? 0 : N)) * slices.depth));
+  const int64_t phases = ceil_div(slices.count, fit), depth = min(f.K, ceil_div(slices.count, phases) * slices.depth);
+  const Grid grid(M, N, depth, NR<T>);
+  Scratch<T> a(grid.shares_a() ? M * depth : 0), b(grid.shares_b() && !f.packed ? packed_b_size<T>(depth, N) : 0);
+  for (int64_t column = 0; column < wide; column++)
+    for (int64_t phase = 0; phase < phases; phase++)
+      for (int64_t row = 0; row < tall; row++) {
+        const Chunk<T> chunk{f,
+                             slices,
+                             grid,
+                             a,
+                             b,
+                             f.M * row / tall,
+                             f.M * (row + 1) / tall,
+                             slivers * column / wide * NR<T>,
+                             min(f.N, slivers * (column + 1) / wide * NR<T>),
+                             slices.count * phase / phases,
+                             slices.count * (phase + 1) / phases};
+        chunk.pack_shared();
+        chunk.multiply();
       }
-  }
-}
-
-// A, packed by panels: slices of KC, each [panel][kc][height].
-template <class T>
-void pack_a(int64_t K, const Strided<T>& A, const Grid& grid, T* dst) {
-  const Panels& panels = grid.panels;
-  const int64_t slices = ceil_div(K, KC);
-  parallel_for(grid.rows * slices, [&](int64_t t) {
-    int64_t k0 = t % slices * KC, kc = min(KC, K - k0), block = t / slices;
-    int64_t p1 = panels.count * (block + 1) / grid.rows;
-    alignas(64) T edge[MR * KC + MR + LANES<T>];  // the last panel must not write into the next task's first
-    for (int64_t p = panels.count * block / grid.rows; p < p1; p++) {
-      T* panel = dst + k0 * panels.rows + panels.start(p) * kc;
-      pack(A.at(panels.start(p), k0), A.rs, A.cs, panels.height(p), kc, p + 1 < p1 ? panel : edge, panels.height(p));
-      if (p + 1 == p1) std::memcpy(panel, edge, sizeof(T) * static_cast<size_t>(panels.height(p) * kc));
-    }
-  });
-}
-
-// packed: B by pack_b; or null, and each task packs its own columns of B (right where one block of rows reads them).
-template <class T>
-void gemm_by_tasks(int64_t M, int64_t N, int64_t K, const Strided<T>& A, const Strided<T>& B, const T* packed, T* C,
-                   int64_t ldc, const Epilogue<T>& e, bool accumulate) {
-  const Grid grid(M, N, K, NR<T>);
-  const Panels& panels = grid.panels;
-  Scratch<T> shared(grid.share_a ? M * K : 0);
-  if (grid.share_a) pack_a(K, A, grid, shared.get());
-  parallel_for(grid.rows * grid.columns, [&](int64_t t) {
-    const int64_t row = t / grid.columns, column = t % grid.columns;
-    const int64_t p0 = panels.count * row / grid.rows, p1 = panels.count * (row + 1) / grid.rows;
-    const int64_t s0 = grid.slivers * column / grid.columns, s1 = grid.slivers * (column + 1) / grid.columns;
-    const int64_t deepest = min(K, KC);
-    Scratch<T> own_a(grid.share_a ? 0 : (panels.start(p1) - panels.start(p0)) * deepest);
-    Scratch<T> own_b(packed ? 0 : (s1 - s0) * NR<T> * deepest);
-    auto packed_a = [&](int64_t k0, int64_t kc) -> const T* {
-      if (grid.share_a) return shared + k0 * M + panels.start(p0) * kc;
-      for (int64_t p = p0; p < p1; p++)
-        pack(A.at(panels.start(p), k0), A.rs, A.cs, panels.height(p), kc,
-             own_a + (panels.start(p) - panels.start(p0)) * kc, panels.height(p));
-      return own_a;
-    };
-    auto packed_b = [&](int64_t k0, int64_t kc) -> const T* {
-      if (packed) return packed + k0 * round_up(N, NR<T>) + s0 * NR<T> * kc;
-      pack_slivers(B.at(k0, s0 * NR<T>), B.rs, B.cs, kc, min(N, s1 * NR<T>) - s0 * NR<T>, own_b.get());
-      return own_b;
-    };
-    gemm_block(packed_a, packed_b, panels, p0, p1, s0, s1, N, K, C, ldc, e, accumulate);
-  });
 }
 
 // K = 0: an empty sum.
@@ -148,7 +223,7 @@ void gemm_prepacked(int64_t M, int64_t N, int64_t K, const T* A, int64_t ars, in
                     int64_t ldc, const Epilogue<T>& e = {}, bool accumulate = false) {
   if (M <= 0 || N <= 0) return;
   if (K <= 0) return gemm_of_nothing(M, N, C, ldc, e, accumulate);
-  gemm_by_tasks<T>(M, N, K, {A, ars, acs}, {}, packed, C, ldc, e, accumulate);
+  gemm_by_chunks<T>({M, N, K, {A, ars, acs}, {}, packed, C, ldc, e, accumulate});
 }
 
 template <class T>
@@ -157,22 +232,14 @@ void gemm(int64_t M, int64_t N, int64_t K, const T* a, int64_t ars, int64_t acs,
   if (M <= 0 || N <= 0) return;
   if (K <= 0) return gemm_of_nothing(M, N, C, ldc, e, accumulate);
   const Strided<T> A{a, ars, acs}, B{b, brs, bcs};
-  if (is_thin(M, N, K, B) || is_thin(N, M, K, A.transposed())) {
-    if (is_thin(M, N, K, B))
-      thin(M, N, K, A, B, C, ldc, 1, accumulate);
-    else
-      thin(N, M, K, B.transposed(), A.transposed(), C, 1, ldc, accumulate);
-    if (e.any()) e.apply(C, ldc, 0, M, 0, N);
-    return;
-  }
-  if (M <= MC) return gemm_by_tasks<T>(M, N, K, A, B, nullptr, C, ldc, e, accumulate);
-  const int64_t chunk = max<int64_t>(NR<T>, (int64_t{1} << 22) / K / NR<T> * NR<T>);  // packed B: 16 MiB of L3
-  Scratch<T> packed(packed_b_size<T>(K, min(chunk, N)));
-  for (int64_t n = 0; n < N; n += chunk) {
-    int64_t columns = min(chunk, N - n);
-    pack_b(K, columns, B.at(0, n), brs, bcs, packed.get());
-    gemm_by_tasks<T>(M, columns, K, A, {}, packed, C + n, ldc, e.columns_from(n), accumulate);
-  }
+  const bool thin_rows = is_thin(M, N, K, B);
+  if (!thin_rows && !is_thin(N, M, K, A.transposed()))
+    return gemm_by_chunks<T>({M, N, K, A, B, nullptr, C, ldc, e, accumulate});
+  if (thin_rows)
+    thin(M, N, K, A, B, C, ldc, 1, accumulate);
+  else
+    thin(N, M, K, B.transposed(), A.transposed(), C, 1, ldc, accumulate);
+  if (e.any()) e.apply(C, ldc, 0, M, 0, N);
 }
 
 }  // namespace minidl::MINIDL_ISA

@@ -16,7 +16,8 @@ from minidl.testing.samples import samples
 pytestmark = pytest.mark.skipif(cpu is None, reason="no compiled kernels")
 RNG = np.random.default_rng(0)
 SIZES = [(1, 1, 1), (1, 70, 900), (1, 900, 70), (2, 33, 401), (3, 12, 1500), (4, 5000, 3), (300, 1, 70),
-         (90, 3, 500), (13, 17, 2), (65, 33, 401), (281, 40, 7), (29, 300, 385), (5, 40, 1100), (600, 130, 50)]
+         (90, 3, 500), (13, 17, 2), (65, 33, 401), (281, 40, 7), (29, 300, 385), (5, 40, 1100), (600, 130, 50),
+         (9, 4200, 800), (4100, 33, 1600)]                         # (in several chunks)
 
 
 @pytest.fixture(params=cpu.isas() if cpu else [])
