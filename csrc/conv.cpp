@@ -36,24 +36,39 @@ void bind_conv_winograd(py::module_&);
 void bind_conv(py::module_& m) {
   bind_conv_depthwise(m);
   bind_conv_winograd(m);
-  m.def("forward", [](py::handle x, py::handle weight, py::handle bias, py::handle y, int64_t groups, Axis rows,
-                      Axis columns) {
+  // How many floats, and the filters as `forward` or `backward_input` takes them beside the weight.
+  m.def("packed_size", [](py::handle weight, bool backward, int64_t groups, Axis rows, Axis columns) {
+    return conv_packed_size(shape(Checked("conv2d.cpu"), weight, 1, groups, rows, columns), backward);
+  });
+  m.def("pack", [](py::handle weight, bool backward, py::handle packed, int64_t groups, Axis rows, Axis columns) {
+    Checked check("conv2d.cpu");
+    ConvPack p{};
+    const ConvShape& s = p.shape = shape(check, weight, 1, groups, rows, columns);
+    p.backward = backward;
+    p.weight = check.input<float>("weight", weight, {groups * s.outputs, s.inputs, s.rows.kernel, s.columns.kernel});
+    p.packed = check.output<float>("packed", packed, {conv_packed_size(s, backward)});
+    launch(conv_pack, p);
+  });
+  m.def("forward", [](py::handle x, py::handle weight, py::handle packed, py::handle bias, py::handle y, int64_t groups,
+                      Axis rows, Axis columns) {
     Checked check("conv2d.cpu");
     ConvForward p;
     ConvShape& s = p.shape = shape(check, weight, check.shape<4>("x", x)[0], groups, rows, columns);
     p.x = check.input<float>("x", x, {s.n, groups * s.inputs, s.rows.size, s.columns.size});
     p.weight = check.input<float>("weight", weight, {groups * s.outputs, s.inputs, s.rows.kernel, s.columns.kernel});
+    p.packed = check.optional<float>("packed", packed, {conv_packed_size(s, false)});
     p.bias = check.optional<float>("bias", bias, {groups * s.outputs});
     p.y = check.output<float>("y", y, {s.n, groups * s.outputs, s.rows.count, s.columns.count});
     launch(conv_forward, p);
   });
-  m.def("backward_input", [](py::handle g, py::handle weight, py::handle bias, py::handle gx, int64_t groups, Axis rows,
-                             Axis columns) {
+  m.def("backward_input", [](py::handle g, py::handle weight, py::handle packed, py::handle bias, py::handle gx,
+                             int64_t groups, Axis rows, Axis columns) {
     Checked check("conv2d.cpu");
     ConvBackwardInput p;
     ConvShape& s = p.shape = shape(check, weight, check.shape<4>("g", g)[0], groups, rows, columns);
     p.g = check.input<float>("g", g, {s.n, groups * s.outputs, s.rows.count, s.columns.count});
     p.weight = check.input<float>("weight", weight, {groups * s.outputs, s.inputs, s.rows.kernel, s.columns.kernel});
+    p.packed = check.optional<float>("packed", packed, {conv_packed_size(s, true)});
     p.bias = check.optional<float>("bias", bias, {groups * s.inputs});
     p.gx = check.output<float>("gx", gx, {s.n, groups * s.inputs, s.rows.size, s.columns.size});
     launch(conv_backward_input, p);

@@ -7,7 +7,7 @@ import numpy as np
 from ..dispatch import Kernel, register
 from ..errors import MinidlError
 from ..ops.conv import Axis, conv_axes, transposed_axes
-from . import cpu, depthwise, pointwise, winograd
+from . import cpu, depthwise, direct, pointwise, winograd
 from .arrays import dense, unless_float32
 
 _ONE = astuple(Axis(1))                # the rows of a sequence
@@ -41,7 +41,7 @@ def _kernels(shape, weight, axes, groups):
     """What has `forward`, `backward_input` and `backward_weight` for such filters, and images or results (N, ...)."""
     if depthwise.serves(weight, groups):
         return depthwise
-    return next((way for way in (winograd, pointwise) if way.serves(shape, weight, axes, groups)), cpu.conv)
+    return next((way for way in (winograd, pointwise) if way.serves(shape, weight, axes, groups)), direct)
 
 
 def _correlate(x, weight, bias, axes, groups):

@@ -2,7 +2,7 @@
 
 `forward`, `backward_input` and `backward_weight` take what the compiled functions of those names in `cpu.conv` take.
 """
-from . import cpu
+from . import cpu, direct
 
 LEAST_PIXELS = 128                 # images with fewer leave too many lanes of the product's vectors empty
 
@@ -19,14 +19,14 @@ def serves(shape, weight, axes, groups):
 def forward(x, weight, bias, y, groups, rows, columns):
     """Write the convolution of images x (N, C, H, W), plus bias, to y (N, O, H, W)."""
     if bias is not None:
-        return cpu.conv.forward(x, weight, bias, y, groups, rows, columns)
+        return direct.forward(x, weight, bias, y, groups, rows, columns)
     cpu.gemm.matmul(weight[:, :, 0, 0], _pixels(x), _pixels(y))
 
 
 def backward_input(g, weight, bias, gx, groups, rows, columns):
     """Write the gradient of the images, plus bias (C), to gx (N, C, H, W)."""
     if bias is not None:
-        return cpu.conv.backward_input(g, weight, bias, gx, groups, rows, columns)
+        return direct.backward_input(g, weight, bias, gx, groups, rows, columns)
     cpu.gemm.matmul(weight[:, :, 0, 0].T, _pixels(g), _pixels(gx))
 
 

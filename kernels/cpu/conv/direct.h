@@ -28,15 +28,28 @@ inline ConvShape flattened(ConvShape s) {
   return s;
 }
 
+// Filters as the forward, or the backward of the images, reads them; where one is given this is not done for a call.
+struct ConvPack {
+  const float* weight;
+  float* packed;
+  ConvShape shape;
+  bool backward;
+};
+// Floats at most, whatever the instruction set: the last of the channels side by side are filled up.
+inline int64_t conv_packed_size(const ConvShape& s, bool backward) {
+  const int64_t wide = backward ? s.inputs : s.outputs, deep = backward ? s.outputs : s.inputs;
+  return s.groups * deep * s.rows.kernel * s.columns.kernel * ((wide + 31) / 32 * 32);
+}
+
 struct ConvForward {
-  const float *x, *weight, *bias;  // images, filters, (groups * outputs) or null
-  float* y;                        // results
+  const float *x, *weight, *packed, *bias;  // images, filters, the same packed or null, (groups * outputs) or null
+  float* y;                                 // results
   ConvShape shape;
 };
 
-struct ConvBackwardInput {         // also the forward of a transposed convolution, which has a bias
-  const float *g, *weight, *bias;  // results, filters, (groups * inputs) or null
-  float* gx;                       // images
+struct ConvBackwardInput {                  // also the forward of a transposed convolution, which has a bias
+  const float *g, *weight, *packed, *bias;  // results, filters, the same packed or null, (groups * inputs) or null
+  float* gx;                                // images
   ConvShape shape;
 };
 
@@ -52,6 +65,7 @@ struct ConvBackwardBias {
   int64_t n, channels, pixels;
 };
 
+MINIDL_KERNEL(conv_pack, ConvPack)
 MINIDL_KERNEL(conv_forward, ConvForward)
 MINIDL_KERNEL(conv_backward_input, ConvBackwardInput)
 MINIDL_KERNEL(conv_backward_weight, ConvBackwardWeight)

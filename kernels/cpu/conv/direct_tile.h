@@ -57,20 +57,25 @@ MINIDL_INLINE SegmentsMicrokernel segments_kernel(int rows, int64_t columns) {
 }
 
 // c[i * ldc, NV_ vectors] (+)= the transposed product: rows are filters, b[k][i]; columns are pixels that follow each
-// other.
+// other, image[offset[k]]; of a segment `at` is where its offsets begin. Some of them behind the last are read, too.
+constexpr int AHEAD = 4;
 template <int MR_, int NV_>
-void pixels_microkernel(int64_t segments, const Segment* segment, int64_t step, const float* image, const float* b,
-                        float* c, int64_t ldc, bool accumulate) {
+void pixels_microkernel(int64_t segments, const Segment* segment, const int64_t* offset, const float* image,
+                        const float* b, float* c, int64_t ldc, bool accumulate) {
   vf acc[MR_][NV_];
   MINIDL_UNROLL
   for (int i = 0; i < MR_; i++)
     for (int v = 0; v < NV_; v++) acc[i][v] = vf{};
   for (int64_t s = 0; s < segments; s++) {
-    const float* ak = image + segment[s].at;
+    const int64_t* at = offset + segment[s].at;
     const float* bk = b + segment[s].first * NR<float>;
-    for (int64_t k = 0; k < segment[s].length; k++, ak += step, bk += NR<float>) {
+    for (int64_t k = 0; k < segment[s].length; k++, bk += NR<float>) {
+      const float *ak = image + at[k], *next = image + at[k + AHEAD];
       vf av[NV_];
-      for (int v = 0; v < NV_; v++) av[v] = load(ak + v * W);
+      for (int v = 0; v < NV_; v++) {
+        av[v] = load(ak + v * W);
+        __builtin_prefetch(next + v * W);
+      }
       MINIDL_UNROLL
       for (int i = 0; i < MR_; i++) {
         vf bi = splatf(bk[i]);
@@ -86,7 +91,8 @@ void pixels_microkernel(int64_t segments, const Segment* segment, int64_t step, 
     }
 }
 
-using PixelsMicrokernel = void (*)(int64_t, const Segment*, int64_t, const float*, const float*, float*, int64_t, bool);
+using PixelsMicrokernel = void (*)(int64_t, const Segment*, const int64_t*, const float*, const float*, float*, int64_t,
+                                   bool);
 template <int NV_, int... I>
 PixelsMicrokernel pixels_of_height(int rows, Lanes<I...>) {
   static constexpr PixelsMicrokernel table[] = {pixels_microkernel<I + 1, NV_>...};
