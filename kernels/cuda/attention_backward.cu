@@ -134,6 +134,7 @@ struct Backward {
         copy_word(y.base + OtherTile::BYTES + 4 * i, to.logsum + at, bytes);
         copy_word(y.base + OtherTile::BYTES + 4 * (COUNT + i), to.delta + at, bytes);
       }
+      __syncwarp();
     } else {
       x.template fill<THREADS>(a.k.at(b, head / a.group, from), a.k.row, a.keys - from, a.width);
       y.template fill<THREADS>(a.v.at(b, head / a.group, from), a.v.row, a.keys - from, a.value_width);
@@ -202,6 +203,7 @@ struct Backward {
         p[n][j] = weight * factor;
         d[n][j] = a.softcap == 0 ? gradient : gradient * (1 - bent * bent);
       }
+    __syncwarp();
   }
 
   __device__ u64 drawn(const Scores<T>& scores, int from) const {

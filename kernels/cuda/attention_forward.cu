@@ -103,6 +103,7 @@ struct Forward {
 #pragma unroll
         for (int n = 0; n < KEYS / 8; n++)
           for (int j = 0; j < 4; j++) p[m][n][j] = scores.score(p[m][n][j], query + row_of(j), key + column_of(n, j));
+        __syncwarp();
       }
 #pragma unroll
       for (int i = 0; i < 2; i++) fold(p[m], sums[m], top[m][i], total[m][i], 2 * i);
@@ -140,6 +141,7 @@ struct Forward {
     for (int n = 0; n < KEYS / 8; n++)
       for (int j = 0; j < 4; j++)
         if (!(kept >> (4 * n + j) & 1)) p[n][j] = 0;
+    __syncwarp();
   }
 
   __device__ void add(const float (&p)[M][KEYS / 8][4], const KeyTile& values) {
@@ -164,20 +166,23 @@ struct Forward {
 #pragma unroll
     for (int m = 0; m < M; m++)
       for (int i = 0; i < 2; i++) {
-        float sum = row_sum(total[m][i]);
-        sum = sum == 0 ? 1 : sum;
-        const int mine = row + 16 * m + 8 * i + lane_row(), query = first + mine;
+        total[m][i] = row_sum(total[m][i]);
+        if (total[m][i] == 0) total[m][i] = 1;
+        const float factor = a.kept / total[m][i];
 #pragma unroll
-        for (int n = 0; n < HEAD / 8; n++) {
-          const float factor = a.kept / sum;
-          q.put_pair(mine, 8 * n, lane_column(), sums[m][n][2 * i] * factor, sums[m][n][2 * i + 1] * factor);
-        }
-        if (lane_column() == 0 && query < a.queries)
-          logsum[(static_cast<i64>(b) * a.heads + h) * a.queries + query] =
-              (top[m][i] == -INFINITE ? 0 : top[m][i]) + log2f(sum);
+        for (int n = 0; n < HEAD / 8; n++)
+          q.put_pair(row + 16 * m + 8 * i + lane_row(), 8 * n, lane_column(), sums[m][n][2 * i] * factor,
+                     sums[m][n][2 * i + 1] * factor);
       }
     __syncwarp();
     q.template store<16 * M>(out.at(b, h, first), out.row, row, a.queries - first, a.value_width);
+    for (int m = 0; m < M; m++)
+      for (int i = 0; i < 2; i++) {
+        const int query = first + row + 16 * m + 8 * i + lane_row();
+        if (lane_column() == 0 && query < a.queries)
+          logsum[(static_cast<i64>(b) * a.heads + h) * a.queries + query] =
+              (top[m][i] == -INFINITE ? 0 : top[m][i]) + log2f(total[m][i]);
+      }
   }
 };
 

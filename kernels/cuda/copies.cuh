@@ -90,6 +90,7 @@ struct Tile {
 #pragma unroll 1
       for (int row = first; row < first + ROWS; row += THREADS / CHUNKS, from += step)
         load_chunk(chunk(row, column), from, row < rows ? columns : 0);
+      __syncwarp();
     }
   }
 
