@@ -72,7 +72,7 @@ def compiled(entry):
         target = entry.targets[TARGET]
         return target, (_installed().folder / target["ptx"]).read_text()
     _, variant = _variants(entry.kernel)[frozenset(entry.key.items())]
-    made = sources().compiler(entry.maker).compiled(variant, TARGET)
+    made = sources().compiler(entry.maker).compiled(variant, TARGET, binary=False)
     return made, made["ptx"]
 
 
@@ -151,7 +151,7 @@ class Memory:
                 self.regions.append([low, high, [array]])
         self.device = simt.GlobalMemory((1 << 16) + sum(high - low + 1024 for low, high, _ in self.regions))
         self.places = [self.device.put(_bytes(low, high)) for low, high, _ in self.regions]
-        self.nowhere = self.device.alloc(0)
+        self.nowhere = self.device.allocate(0)
         self.args = [self.address(a) if isinstance(a, np.ndarray) else a or 0 for a in args]
 
     def address(self, array):

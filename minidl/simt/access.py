@@ -1,0 +1,119 @@
+"""How instructions reach memory: an address operand becomes checked indices into regions, and observers hear of it."""
+from typing import NamedTuple
+
+import numpy as np
+
+from .faults import PtxError
+from .memory import WINDOW, WINDOW_BITS, Region
+from .observe import Effect
+from .syntax import Immediate, Register
+
+ORDERS = {"relaxed": "relaxed", "acquire": "acquire", "release": "release", "acq_rel": "acq_rel", "sc": "sc",
+          "volatile": "relaxed", "mmio": "relaxed"}
+SCOPES = ("cta", "cluster", "gpu", "sys")
+
+
+class Part(NamedTuple):
+    """The lanes of an access that are in one space.
+
+    Attributes:
+        space: "global", "shared" or "local".
+        region: what they access.
+        index: the element of every lane, in units of the access's size.
+        active: which lanes (boolean); None: all.
+    """
+    space: str
+    region: Region
+    index: np.ndarray
+    active: np.ndarray | None
+
+
+def space_of(ins):
+    """The state space an instruction names, "generic" if none. Constants live in global memory."""
+    for modifier in ins.opcode[1:]:
+        name = modifier.partition("::")[0]
+        if name in ("global", "const"):
+            return "global"
+        if name in ("shared", "local", "param"):
+            return name
+    return "generic"
+
+
+def effect_of(ins, action, size, default="weak"):
+    """The Effect of a load, store or atomic, from the order and scope in its opcode."""
+    order = next((ORDERS[m] for m in ins.opcode if m in ORDERS), default)
+    scope = ins.first(SCOPES, "sys" if ins.has("volatile", "mmio") else "gpu") if order != "weak" else ""
+    return Effect(action, size, order, scope, ins.name)
+
+
+def locator(b, address, space, size, mask, row=None):
+    """A closure that gives the Parts of an access of `size` bytes per lane at operand `address`; `row` (uint64) may stand
+    in for its base."""
+    row, machine, ins = base_of(b, address) if row is None else row, b.machine, b.ins
+    active = None if mask is None else mask.bool
+
+    def fixed(name, shift):
+        constant, locate = np.array([(address.offset - shift) % (1 << 64)], np.uint64), machine.spaces[name].locate
+        lanes = np.broadcast_to(row, b.lanes) if row.size == 1 else row
+
+        def where():
+            region, index = locate(ins, np.add(lanes, constant, dtype=np.uint64), size, active)
+            return (Part(name, region, index, active),)
+        return where
+    if space != "generic":
+        return fixed(space, WINDOW["global"] if space == "global" else 0)
+    ways = {name: fixed(name, start) for name, start in WINDOW.items()}
+    code = {WINDOW[name] >> int(WINDOW_BITS): name for name in WINDOW}
+    offset = np.uint64(address.offset % (1 << 64))
+
+    def generic():
+        windows = np.broadcast_to((row + offset) >> WINDOW_BITS, b.lanes)
+        first = windows[0 if active is None else int(active.argmax())]
+        same = windows == first
+        if (same if active is None else same | ~active).all():
+            return ways[code.get(int(first), "global")]()
+        parts = []
+        for window in np.unique(windows if active is None else windows[active]):
+            name = code.get(int(window), "global")
+            lanes = windows == window if active is None else (windows == window) & active
+            base = np.uint64(WINDOW[name])
+            region, index = machine.spaces[name].locate(ins, np.broadcast_to(row + offset - base, b.lanes), size, lanes)
+            parts.append(Part(name, region, index, lanes))
+        return tuple(parts)
+    return generic
+
+
+def base_of(b, address):
+    """The row (uint64, or narrower for 32-bit addresses) that an address operand starts from."""
+    base = address.base
+    if isinstance(base, Register):
+        return b.read(base, f"u{b.file.width(base.name)}")
+    if isinstance(base, Immediate):
+        return np.array([base.value], np.uint64)
+    if hasattr(base, "name"):
+        return b.machine.address(base, b.ins)
+    raise PtxError(f"[simt] line {b.ins.line}: {address} is no address: `{b.ins.text}`")
+
+
+def observer(b, effect):
+    """A closure that tells the observers of an access, or None where nobody watches."""
+    observers, ins = b.machine.observers, b.ins
+    if not observers:
+        return None
+
+    def tell(part, values=None):
+        if part.space != "local":
+            for watching in observers:
+                watching.access(ins, part.space, part.region, part.index, effect, part.active, values)
+    return tell
+
+
+def check_written(b, part, size):
+    """Warn of reads of bytes that nobody has written."""
+    bad = part.region.never_written(part.index, size)
+    if part.active is not None:
+        bad &= part.active
+    if bad.any():
+        lane, machine = int(bad.argmax()), b.machine
+        machine.warn("uninitialised read", b.ins, lane, f"{int(bad.sum())} lanes read {part.space} memory that nobody wrote, first "
+                     f"{machine.lane_name(lane)}: {machine.describe(b.ins)}")

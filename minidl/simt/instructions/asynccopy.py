@@ -1,0 +1,149 @@
+"""cp.async: copies from global to shared memory that a thread issues, groups and waits for.
+
+A copy lands when its thread waits for its group, never earlier: reading it before the wait gives what was there before.
+"""
+import numpy as np
+
+from ..access import locator, observer
+from ..binding import Mask
+from ..faults import UnknownInstruction
+from ..observe import Effect
+from ..table import effect
+
+
+class Copies:
+    """The copies in flight of a machine.
+
+    Attributes:
+        flying: list of Batch, oldest first.
+        groups: how many groups each lane has committed.
+    """
+
+    def __init__(self, machine):
+        self.machine, self.flying, self.groups = machine, [], np.zeros(machine.lanes, np.int64)
+
+    def reset(self):
+        """Nothing flies."""
+        self.flying.clear()
+        self.groups[:] = 0
+
+    def land(self, lanes, keep):
+        """The copies of `lanes` arrive, except those of each lane's last `keep` groups (None: all, committed or not)."""
+        for batch in self.flying:
+            done = lanes[batch.lanes]
+            if keep is not None:
+                done = done & (batch.group >= 0) & (batch.group <= self.groups[batch.lanes] - keep)
+            if done.any():
+                batch.land(done, self.machine)
+        self.flying[:] = [batch for batch in self.flying if len(batch.lanes)]
+
+
+class Batch:
+    """What one cp.async of several lanes will write.
+
+    Attributes:
+        lanes: who issued it.
+        index: the element of shared memory that each writes, in units of its size.
+        data: the bytes (lanes, size).
+        group: the group each belongs to, -1 before it is committed.
+    """
+
+    def __init__(self, region, lanes, index, data):
+        self.region, self.lanes, self.index, self.data = region, lanes, index, data
+        self.group = np.full(len(lanes), -1)
+
+    def land(self, done, machine):
+        """Write the copies of the lanes in `done` (boolean) and forget them."""
+        size = self.data.shape[1]
+        self.region.view(np.dtype(np.uint8), size)[self.index[done]] = self.data[done]
+        for watching in machine.observers:
+            watching.landed(self.lanes[done], self.index[done], size)
+        left = ~done
+        self.lanes, self.index, self.data, self.group = self.lanes[left], self.index[left], self.data[left], self.group[left]
+
+
+def copies_of(machine):
+    """The machine's Copies."""
+    return machine.part(Copies)
+
+
+def _lanes(b):
+    everyone = np.ones(b.lanes, bool)
+    return lambda: everyone if b.mask is None else b.mask.bool
+
+
+@effect("cp.async.ca.shared", "cp.async.cg.shared", "cp.async.ca.shared::cta", "cp.async.cg.shared::cta")
+def copy(b):
+    """cp.async.ca|cg.shared.global [to], [from], size[, source size]: bytes beyond the source size are zero."""
+    copies, machine, operands = copies_of(b.machine), b.machine, list(b.ins.operands)
+    if b.ins.has("L2::cache_hint"):
+        operands.pop()
+    size = operands[2].value
+    wanted = _source_size(b, operands[3] if len(operands) > 3 else None, size)
+    reading, lanes = Mask(b.lanes), _lanes(b)
+    to, source = locator(b, operands[0], "shared", size, b.mask), locator(b, operands[1], "global", size, reading)
+    note_read = observer(b, Effect("read", size, form="cp.async"))
+    note_write = observer(b, Effect("copy", size, form="cp.async"))
+    byte = np.arange(size)
+
+    def issue():
+        target, = to()
+        limit = wanted()
+        reading.set(lanes() & (limit > 0))
+        data = np.zeros((b.lanes, size), np.uint8)
+        if reading.bool.any():
+            for part in source():
+                if note_read:
+                    note_read(part)
+                found = part.region.view(np.dtype(np.uint8), size).take(part.index, 0)
+                data = found if part.active is reading.bool else np.where(part.active[:, None], found, data)
+            data[byte >= limit[:, None]] = 0
+        if note_write:
+            note_write(target)
+        who = np.nonzero(lanes())[0]
+        if target.region.written is not None:
+            target.region.mark_written(target.index[who], size)
+        copies.flying.append(Batch(target.region, who, target.index[who], data[who]))
+        machine.schedule.changes += 1
+    return issue
+
+
+def _source_size(b, operand, size):
+    """A closure: how many bytes each lane reads. The operand is a size, or a predicate that says to read nothing."""
+    if operand is None:
+        whole = np.full(b.lanes, size, np.uint32)
+        return lambda: whole
+    if b.width(operand, 32) == 1:
+        ignore = b.full(operand, "pred")
+        return lambda: np.where(ignore, np.uint32(0), np.uint32(size))
+    row = b.full(operand, "u32")
+    return lambda: row
+
+
+@effect("cp.async.commit_group")
+def commit(b):
+    """The lane's copies so far form a group."""
+    copies, lanes = copies_of(b.machine), _lanes(b)
+
+    def run():
+        active = lanes()
+        copies.groups[active] += 1
+        for batch in copies.flying:
+            fresh = active[batch.lanes] & (batch.group < 0)
+            batch.group[fresh] = copies.groups[batch.lanes[fresh]]
+    return run
+
+
+@effect("cp.async.wait_group", "cp.async.wait_all")
+def wait(b):
+    """Wait until at most n of the lane's groups are in flight; wait_all: none, and no copy outside a group."""
+    copies, lanes = copies_of(b.machine), _lanes(b)
+    keep = b.ins.operands[0].value if b.ins.operands else None
+    return lambda: copies.land(lanes(), keep)
+
+
+@effect("cp.async", "cp")
+def other(b):
+    """Any other copy is for other families."""
+    raise UnknownInstruction(f"[simt] {'.'.join(b.ins.opcode)}: no copy the laboratory knows, PTX line {b.ins.line}: "
+                             f"{b.machine.describe(b.ins)}")

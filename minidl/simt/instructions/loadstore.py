@@ -1,0 +1,125 @@
+"""Loads and stores: ld, ldu, st, of one to eight values per lane, in every space."""
+import numpy as np
+
+from ..access import check_written, effect_of, locator, observer, space_of
+from ..kinds import BITS, DTYPE
+from ..syntax import Address, Sink, Symbol, parts
+from ..table import effect
+
+
+def _rows(b, names, kind):
+    """Targets of a load. A value narrower than its register is extended to all of it."""
+    rows = []
+    for name in names:
+        width = b.width(name, BITS[kind])
+        wide = kind[0].replace("f", "b") + str(width) if width > BITS[kind] and kind[0] in "usbf" else kind
+        rows.append(None if isinstance(name, Sink) else b.write(name, wide))
+    return rows
+
+
+@effect("ld", "ldu")
+def load(b):
+    """ld.space.vec.type: values from memory."""
+    ins, kind, names = b.ins, b.kind, parts(b.ins.operands[0])
+    address = ins.operands[1]
+    if space_of(ins) == "param" and isinstance(address.base, Symbol):
+        return _load_parameter(b, address)
+    space = "global" if space_of(ins) == "param" else space_of(ins)
+    dtype, count, rows = DTYPE[kind], len(names), _rows(b, names, kind)
+    size = dtype.itemsize * count
+    what = effect_of(ins, "read", size)
+    where, tell = locator(b, address, space, size, b.mask), observer(b, what)
+    first, schedule = rows[0], b.machine.schedule
+    direct = count == 1 and first is not None and first.dtype == dtype
+
+    def run():
+        if what.strong:
+            schedule.mark_polled()
+        for part in where():
+            region, index, active = part.region, part.index, part.active
+            if region.written is not None:
+                check_written(b, part, size)
+            if tell:
+                tell(part)
+            values = region.view(dtype, count)
+            if direct and part.active is b.active:
+                values.take(index, None, first, "clip")
+                continue
+            block = values.take(index, 0)
+            for j, row in enumerate(rows):
+                if row is not None:
+                    value = block if count == 1 else block[:, j]
+                    if active is b.active:
+                        row[...] = value
+                    else:
+                        row[active] = value[active]
+    return run
+
+
+def _load_parameter(b, address):
+    """ld.param: of a kernel's parameter the same for all lanes, of a call's argument or result one per lane."""
+    machine, function, names = b.machine, b.ins.function, parts(b.ins.operands[0])
+    dtype, rows, at = DTYPE[b.kind], _rows(b, names, b.kind), address.offset + address.base.offset
+    if function.entry and address.base.name in machine.layout.parameters:
+        raw = machine.layout.parameters[address.base.name]
+        values = raw[at:at + dtype.itemsize * len(rows)].view(dtype)
+
+        def fill():
+            for row, value in zip(rows, values):
+                if row is not None:
+                    row.fill(value)
+        return fill
+    storage = machine.schedule.calls.storage(function, address.base.name)
+    columns = storage[:, at:at + dtype.itemsize * len(rows)].view(dtype)
+
+    def copy():
+        for j, row in enumerate(rows):
+            if row is not None:
+                row[...] = columns[:, j]
+    return copy
+
+
+@effect("st")
+def store(b):
+    """st.space.vec.type: values to memory."""
+    ins, kind, address, given = b.ins, b.kind, b.ins.operands[0], parts(b.ins.operands[1])
+    dtype, count, sources = DTYPE[kind], len(given), [b.read(v, b.kind) for v in given]
+    if ins.has("param") and isinstance(address, Address) and isinstance(address.base, Symbol):
+        return _store_parameter(b, address, sources)
+    size = dtype.itemsize * count
+    what = effect_of(ins, "write", size)
+    where, tell, schedule = locator(b, address, space_of(ins), size, b.mask), observer(b, what), b.machine.schedule
+
+    def run():
+        schedule.changes += 1
+        for part in where():
+            region, index, active = part.region, part.index, part.active
+            view = region.view(dtype, count)
+            region.stored = True
+            if tell:
+                tell(part, (view, sources))
+            at = index if active is None else index[active]
+            if region.written is not None:
+                region.mark_written(at, size)
+            for j, source in enumerate(sources):
+                value = source if active is None or source.size == 1 else source[active]
+                if count == 1:
+                    view[at] = value
+                else:
+                    view[at, j] = value
+    return run
+
+
+def _store_parameter(b, address, sources):
+    """st.param: an argument of a call, or a device function's result."""
+    at = address.offset + address.base.offset
+    storage = b.machine.schedule.calls.storage(b.ins.function, address.base.name)
+    columns, active = storage[:, at:at + sources[0].itemsize * len(sources)].view(sources[0].dtype), b.active
+
+    def run():
+        for j, source in enumerate(sources):
+            if active is None:
+                columns[:, j] = source
+            else:
+                columns[active, j] = source if source.size == 1 else source[active]
+    return run

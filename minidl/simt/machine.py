@@ -1,0 +1,240 @@
+"""A kernel bound to a number of lanes: registers, memory spaces, special registers, and closures for its blocks."""
+import numpy as np
+
+from .binding import Binding, Mask, RegisterFile
+from .faults import Finding, PtxError
+from .fusion import runs
+from .kinds import DTYPE, UNSIGNED
+from .layout import Layout
+from .memory import CODE, Global, Window
+from .schedule import Scheduler
+from .syntax import Register, Symbol
+from .table import find, load_families
+
+load_families()
+WARP = 32
+
+
+class Machine:
+    """Executes one kernel for a chunk of thread blocks at once.
+
+    Lanes are all threads of all blocks of the chunk, block after block; a block's last warp is filled up with idle lanes.
+
+    Attributes:
+        lanes: how many.
+        ctas: thread blocks in the chunk.
+        threads: lanes per block, a multiple of 32.
+        block, grid: the launch's shape, three numbers each.
+        cta_of, warp_of: the block and the warp of every lane.
+        files: function name -> RegisterFile.
+        spaces: "global", "shared", "local" -> Space.
+        observers: the race check, the counters.
+        tracer: called before every instruction, or None.
+    """
+
+    def __init__(self, program, ctas, block, grid, memory, layout, dynamic_shared=0, track=False, observers=(), tracer=None,
+                 seed=None):
+        self.program, self.source, self.block, self.grid = program, program.source, block, grid
+        self.size = int(np.prod(block))
+        self.threads, self.ctas = -(-self.size // WARP) * WARP, ctas
+        self.lanes = ctas * self.threads
+        self.observers, self.tracer, self.layout = list(observers), tracer, layout
+        self.lane = np.arange(self.lanes)
+        self.cta_of, self.warp_of, self.lane_in_warp = self.lane // self.threads, self.lane // WARP, self.lane % WARP
+        self.files = {f.name: RegisterFile(f, self.lanes) for f in program.functions}
+        self.shared_size = layout.static_shared + dynamic_shared
+        everywhere = np.zeros(self.lanes, np.int64)
+        self.spaces = {"global": Global(self, memory),
+                       "shared": Window("shared", self, ctas, self.shared_size, self.cta_of, track),
+                       "local": Window("local", self, self.lanes if layout.local else 1, layout.local,
+                                       self.lane if layout.local else everywhere)}
+        self.memory, self.warnings, self.printed, self.first_cta, self._warned = memory, [], [], 0, set()
+        self._specials, self._bound, self._parts = self._special_registers(dynamic_shared), {}, {}
+        self.carry = np.zeros(self.lanes, np.uint8)      # the flag CC.CF of add.cc and kin
+        self.scratch_rows, self.alive, self.mask, self.guard = {}, Mask(self.lanes), Mask(self.lanes), Mask(self.lanes)
+        self.schedule = Scheduler(self, seed)
+
+    # -- what operands refer to -----------------------------------------------------------------------------------
+    def _special_registers(self, dynamic_shared):
+        linear, (bx, by, _) = self.lane % self.threads, self.block
+        lane = self.lane_in_warp.astype(np.uint64)
+        below = (np.uint64(1) << lane) - np.uint64(1)
+        full = np.uint64(0xFFFFFFFF)
+        values = {"%laneid": lane, "%warpid": linear // WARP, "%nwarpid": self.threads // WARP, "%smid": 0, "%nsmid": 1,
+                  "%gridid": 1, "%lanemask_lt": below, "%lanemask_eq": below + np.uint64(1), "%lanemask_le": below * 2 + 1,
+                  "%lanemask_gt": full & ~(below * np.uint64(2) + np.uint64(1)), "%lanemask_ge": full & ~below,
+                  "%total_smem_size": self.shared_size, "%dynamic_smem_size": dynamic_shared, "%aggr_smem_size": self.shared_size,
+                  "%is_explicit_cluster": 0, "%cluster_ctarank": 0, "%cluster_nctarank": 1}
+        tid = linear % bx, linear // bx % by, linear // (bx * by)
+        for axis, name in enumerate("xyz"):
+            values |= {f"%tid.{name}": tid[axis], f"%ntid.{name}": self.block[axis], f"%nctaid.{name}": self.grid[axis],
+                       f"%ctaid.{name}": 0, f"%cluster_ctaid.{name}": 0, f"%cluster_nctaid.{name}": 1,
+                       f"%nclusterid.{name}": self.grid[axis], f"%clusterid.{name}": 0}
+        workspace = self.layout.workspace                # of cooperative groups' grid barrier
+        values |= {f"%envreg{k}": 0 for k in range(32)} | {"%envreg1": workspace >> 32, "%envreg2": workspace & 0xFFFFFFFF}
+        return {name: np.broadcast_to(np.asarray(v), self.lanes).astype(np.uint32) for name, v in values.items()}
+
+    def special(self, name, kind):
+        """The row of a special register read as `kind`.
+
+        Raises:
+            PtxError: there is no such register.
+        """
+        if name not in self._specials:
+            raise PtxError(f"[simt] special register {name}: expected one of {', '.join(sorted(self._specials))}")
+        row, dtype = self._specials[name], DTYPE[kind]
+        return row.view(dtype) if row.itemsize == dtype.itemsize else row.astype(dtype)
+
+    def address(self, symbol, ins):
+        """The address (uint64) of a variable or function as `ins` sees it: one element, or one per lane."""
+        frame = self.schedule.calls.frame(ins.function.name)
+        local = self.layout.local_of.get((ins.function.name, symbol.name))
+        if local is not None:
+            return frame + np.uint64(local + symbol.offset) if frame is not None else np.array([local + symbol.offset], np.uint64)
+        if symbol.name in self.program.addresses:
+            return np.array([CODE + 16 * self.program.addresses[symbol.name]], np.uint64)
+        at = self.layout.find(ins.function.name, symbol.name)
+        if at is None:
+            raise PtxError(f"[simt] line {ins.line}: {symbol.name} is no variable, function or parameter: {self.describe(ins)}")
+        return np.array([at + symbol.offset], np.uint64)
+
+    def part(self, kind):
+        """State that a family of instructions keeps for this machine, made when first asked for: an object of class `kind`
+        (made from the machine) with a method `reset` that is called before each chunk of blocks."""
+        if kind not in self._parts:
+            self._parts[kind] = kind(self)
+        return self._parts[kind]
+
+    def scratch(self, kind, slot, shape):
+        """A row for intermediate results that live within one closure; closures share it by `slot`."""
+        key = DTYPE[kind], slot, shape
+        if key not in self.scratch_rows:
+            self.scratch_rows[key] = np.empty(shape, DTYPE[kind])
+        return self.scratch_rows[key]
+
+    # -- binding ---------------------------------------------------------------------------------------------------
+    def bind_block(self, block, mode):
+        """Closures of one block. `mode`: "all" lanes run; "alive": those that have not left the kernel; "some" do."""
+        bound = []
+        groups = [[ins] for ins in block.instructions] if self.tracer else runs(block.instructions, self.lanes)
+        for group in groups:
+            key = group[0], len(group), mode
+            if key not in self._bound:
+                self._bound[key] = self.bind(group, mode)
+            bound += ([self._traced(group[0], mode)] if self.tracer else []) + [self._bound[key]]
+        if self.tracer and block.ending is not None:
+            bound.append(self._traced(block.ending, mode))
+        return bound
+
+    def _traced(self, ins, mode):
+        mask = {"all": None, "alive": self.alive, "some": self.mask}[mode]
+        return lambda: self.tracer(self, ins, mask)
+
+    def bind(self, group, mode):
+        """The closure of an instruction, or of several independent ones of one form."""
+        ins = group[0]
+        entry = find(ins, self.describe)
+        mask = {"all": None, "alive": self.alive, "some": self.mask}[mode]
+        if ins.guard:
+            return self._guarded(group, entry, mode, mask)
+        pure = entry.elementwise
+        if pure and mode == "alive":                     # registers of lanes that have left may take any value
+            mask = None
+        return self._close(entry, group, mask, blend=mode == "some")
+
+    def _close(self, entry, group, mask, blend):
+        binding = Binding(self, group, mask, blend)
+        return binding.closure(entry.bind(binding))
+
+    def _guarded(self, group, entry, mode, mask):
+        register, negated = group[0].guard
+        p, guard = self.files[group[0].function.name].row(register.name, "pred"), self.guard
+        masked = self._close(entry, group, guard, blend=True)
+        everyone = self._close(entry, group, None, blend=False) if mode == "all" else None
+
+        def run():
+            taken = ~p if negated else p
+            if mask is not None:
+                taken = taken & mask.bool
+            raw = taken.tobytes()
+            if everyone is not None and raw.find(0) < 0:
+                everyone()
+            elif raw.find(1) >= 0:
+                guard.set(taken)
+                masked()
+        return run
+
+    def bind_control(self, block):
+        """The Transfer of a block's ending."""
+        binding = Binding(self, [block.ending], None, False)
+        binding.block = block
+        return find(block.ending, self.describe).bind(binding)
+
+    def members(self, ins, entry):
+        """A closure: for every lane, the mask of the lanes of its warp that execute the collective `ins` together."""
+        operand = entry.members(ins)
+        if operand is None:
+            everyone = np.full(1, 0xFFFFFFFF, np.uint32)
+            return lambda: everyone
+        row = Binding(self, [ins], None, False).read(operand, "u32")
+        return lambda: row
+
+    # -- running --------------------------------------------------------------------------------------------------
+    def run(self, first_cta, ctas):
+        """Run the `ctas` blocks of the grid that start at number `first_cta`."""
+        cta, (gx, gy, _) = self.cta_of + first_cta, self.grid
+        for name, value in (("x", cta % gx), ("y", cta // gx % gy), ("z", cta // (gx * gy))):
+            self._specials[f"%ctaid.{name}"][:] = value
+            self._specials[f"%clusterid.{name}"][:] = value
+        self.first_cta = first_cta
+        self.spaces["shared"].clear()
+        self.spaces["local"].clear()
+        for part in self._parts.values():
+            part.reset()
+        for observer in self.observers:
+            observer.begin(self, first_cta)
+        with np.errstate(all="ignore"):
+            self.schedule.run((self.lane % self.threads < self.size) & (self.cta_of < ctas))
+        for observer in self.observers:
+            observer.end(self)
+
+    # -- reporting ----------------------------------------------------------------------------------------------------
+    def where(self, ins):
+        """Source line of an instruction."""
+        return self.source.where(ins)
+
+    def describe(self, ins):
+        """An instruction and its source line."""
+        return self.source.describe(ins)
+
+    def warn(self, kind, ins, lane, text):
+        """Note something wrong that the kernel survives; the same kind at the same instruction is noted once."""
+        if (kind, ins) not in self._warned:
+            self._warned.add((kind, ins))
+            self.warnings.append(Finding(kind, text, ins.text, self.where(ins), (self.lane_name(lane),)))
+
+    def lane_name(self, lane):
+        """"thread (1,0,0) of block (0,0,0)": a lane of the chunk by its place in the grid."""
+        cta, t = divmod(int(lane), self.threads)
+        return thread_name(cta + self.first_cta, t, self.block, self.grid)
+
+    def registers(self, lane, function=None):
+        """The registers of one lane: name -> bits (a bool for predicates), of the kernel or of a device function."""
+        file = self.files[function or self.program.kernel.name]
+        values = {name: file.rows[width][number, lane] for name, (width, number) in file.place.items()}
+        return {name: bool(v) if v.dtype == bool else int(v) for name, v in values.items()}
+
+    def value(self, name, lane, function=None):
+        """One register of one lane as its declared type: a float for .f32."""
+        file = self.files[function or self.program.kernel.name]
+        kind = file.function.registers[name]
+        return file.row(name, kind if kind in DTYPE else f"b{file.width(name)}")[lane].item()
+
+
+def thread_name(cta, t, block, grid):
+    """The name of thread `t` of block `cta`, both counted from 0."""
+    (bx, by, _), (gx, gy, _) = block, grid
+    return (f"thread ({t % bx},{t // bx % by},{t // (bx * by)}) of block ({cta % gx},{cta // gx % gy},{cta // (gx * gy)})")
+
+
+__all__ = ["Machine", "Register", "Symbol", "UNSIGNED", "thread_name"]

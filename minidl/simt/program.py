@@ -1,0 +1,145 @@
+"""A kernel and the functions it may call, cut into blocks."""
+from dataclasses import dataclass, field
+
+from .faults import PtxError
+from .syntax import Function, Instruction, Register, Symbol
+from .table import UnknownInstruction, find
+
+EXITED = 1 << 30                 # the block number of lanes that have left the kernel
+
+
+@dataclass(eq=False)
+class Block:
+    """Instructions that lanes run together. Divergence begins at its end only.
+
+    Attributes:
+        number: place in the program; lanes at smaller numbers run first.
+        function: whose code it is.
+        instructions: without the ending.
+        ending: the control instruction behind them, None where the block runs into the next one.
+        gate: the collective instruction that the block starts with and that lanes of a warp wait for each other at.
+    """
+    number: int
+    function: Function
+    instructions: list[Instruction]
+    ending: Instruction | None = None
+    gate: Instruction | None = None
+
+
+@dataclass(eq=False)
+class Program:
+    """What a launch of one kernel executes."""
+    source: object
+    kernel: Function
+    functions: list[Function] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
+    starts: dict = field(default_factory=dict)           # (function name, instruction index) -> block number
+    recursive: set = field(default_factory=set)          # names of functions that may be active twice on a lane
+    addresses: dict = field(default_factory=dict)        # function name -> number, for calls through pointers
+
+    def target(self, ins, label):
+        """The block a branch of `ins` leads to."""
+        function = ins.function
+        try:
+            return self.starts[function.name, function.labels[label]]
+        except KeyError:
+            raise PtxError(f"[simt] line {ins.line}: {function.name} has no label {label}") from None
+
+    def entry(self, function):
+        """The first block of a function."""
+        return self.starts[function.name, 0]
+
+    def instructions(self):
+        """All instructions of all functions."""
+        return (ins for function in self.functions for ins in function.instructions)
+
+
+def link(source, kernel):
+    """The Program of one kernel: its callees first, so that lanes inside a call run before lanes behind it."""
+    program = Program(source, source.functions[kernel])
+    pointed = _pointed_at(source)
+    program.addresses = {name: number for number, name in enumerate(sorted(pointed))}
+    calls, order = {}, []
+
+    def visit(function):
+        if function.name in calls:
+            return
+        calls[function.name] = set()
+        for ins in function.instructions:
+            if ins.name == "call":
+                target = ins.operands[1]
+                called = pointed if isinstance(target, Register) else {target.name}
+                calls[function.name] |= called
+                for name in sorted(called):
+                    if source.functions.get(name) is not None and source.functions[name].defined:
+                        visit(source.functions[name])
+        order.append(function)
+    visit(program.kernel)
+    program.functions = order
+    program.recursive = {name for name in calls if name in _reachable(calls, name)}
+    for function in order:
+        _cut(program, function)
+    return program
+
+
+def _reachable(calls, start):
+    found, front = set(), [start]
+    while front:
+        fresh = calls.get(front.pop(), set()) - found
+        found |= fresh
+        front += fresh
+    return found
+
+
+def _pointed_at(source):
+    """Names of functions whose address is taken somewhere in the module."""
+    named = {symbol.name for v in source.variables.values() for _, symbol in v.relocations}
+    named |= {o.name for f in source.functions.values() for ins in f.instructions if ins.name != "call"
+              for o in ins.operands if isinstance(o, Symbol)}
+    return {name for name in named if name in source.functions and not source.functions[name].entry}
+
+
+def _cut(program, function):
+    """Blocks of one function. They start at labels, behind control instructions and at gates."""
+    code, labels = function.instructions, set(function.labels.values()) | {0}
+    block, members = None, None
+
+    def start(index, gate=None):
+        nonlocal block
+        block = Block(len(program.blocks), function, [], None, gate)
+        program.blocks.append(block)
+        program.starts.setdefault((function.name, index), block.number)
+
+    for index, ins in enumerate(code):
+        if block is None or index in labels:
+            start(index)
+            members = None
+        entry = _entry(ins)
+        if entry is not None and entry.collective:
+            named = _members(entry, ins)
+            if named != members or isinstance(named, Register) or ins.guard:
+                if block.instructions:
+                    start(index)
+                block.gate, members = ins, None if ins.guard else named
+        if entry is not None and entry.control:
+            block.ending, block = ins, None
+        else:
+            block.instructions.append(ins)
+    if block is not None or len(code) in labels:         # the body, or a branch, ends without `ret`
+        start(len(code))
+        block.ending = Instruction(("ret",), (), None, function, (), 0, "ret;", "", len(code))
+
+
+def _entry(ins):
+    """The table's entry, None for what it does not know: that is an error when it is reached, not before."""
+    try:
+        return find(ins)
+    except UnknownInstruction:
+        return None
+
+
+def _members(entry, ins):
+    """What names the lanes of a collective instruction; all of them is one value however it is written."""
+    operand = entry.members(ins)
+    value = getattr(operand, "value", None)
+    return "all" if operand is None or value in (-1, 0xFFFFFFFF) else operand

@@ -1,0 +1,289 @@
+"""Who runs next. Lanes that stand at one block run it together; after a divergent branch the smallest block runs first.
+
+That makes lanes meet again where their paths join. Nothing else depends on it: lanes wait for each other at barriers and in
+front of instructions that a warp executes together, and lanes that poll memory in a loop let the others go first.
+"""
+from typing import NamedTuple
+
+import numpy as np
+
+from .barriers import Barriers
+from .calls import Calls
+from .faults import Fault
+from .program import EXITED
+from .table import find
+
+READY = -1                       # in `waiting`: the lane waits for nothing
+DIVERGED = -1                    # instead of a block: lanes stand at different ones
+IDLE_ROUNDS = 20_000             # polling rounds in which memory never changed: nobody will come
+
+
+class Transfer(NamedTuple):
+    """What a control instruction is bound to.
+
+    Attributes:
+        move: sends the lanes (boolean) on, by setting schedule.next; they stand behind the instruction beforehand.
+        together: where all living lanes agree: gives the block they all go to, or None if `move` must be asked.
+    """
+    move: object
+    together: object = None
+
+
+class Trace:
+    """Closures of a block and those it falls through to, then the ending."""
+
+    def __init__(self, blocks, closures, finish):
+        self.blocks, self.closures, self.finish = blocks, closures, finish
+        self.length = sum(len(b.instructions) + (b.ending is not None) for b in blocks)
+
+
+class Scheduler:
+    """The lanes' places in the program.
+
+    Attributes:
+        next: the block each lane stands at, EXITED once it has left.
+        waiting: what each lane waits for: a barrier's number, or READY.
+        executed: instructions so far, however many lanes ran them; `%clock` reads it.
+        lane_instructions: the same, times lanes.
+        visits, lane_visits: per block, how often it ran and in how many lanes.
+    """
+
+    def __init__(self, machine, seed=None):
+        self.machine, self.program = machine, machine.program
+        lanes, blocks = machine.lanes, len(machine.program.blocks)
+        self.next, self.waiting = np.zeros(lanes, np.int32), np.full(lanes, READY, np.int32)
+        self.held, self.deferred, self.passed = (np.zeros(lanes, bool) for _ in range(3))
+        self.alive, self.calls, self.barriers = machine.alive, Calls(machine), Barriers(machine, self)
+        self.traces, self.parts, self.transfers = {}, {}, {}
+        self.executed, self.lane_instructions, self.limit = 0, 0, 20_000_000
+        self.visits, self.lane_visits = np.zeros(blocks, np.int64), np.zeros(blocks, np.int64)
+        self.polled, self.changes, self._seen_changes, self._idle_rounds = False, 0, 0, 0
+        self._open_gates = np.array([b.gate is not None and find(b.gate).anywhere for b in self.program.blocks] + [False])
+        self.random = None if seed is None else np.random.default_rng(seed)
+
+    def run(self, lanes):
+        """Run `lanes` (boolean) from the kernel's start until all have left it."""
+        self.next[:] = np.where(lanes, self.program.entry(self.program.kernel), EXITED)
+        self.waiting[:] = READY
+        for row in (self.held, self.deferred, self.passed):
+            row[:] = False
+        self.calls.reset()
+        self.barriers.reset()
+        self.alive.set(lanes)
+        self.living = int(lanes.sum())
+        block = self._agree()
+        while block != EXITED:
+            block = self._run_together(block) if block >= 0 else self._run_some()
+
+    def exit(self, lanes):
+        """`lanes` leave the kernel."""
+        self.next[lanes] = EXITED
+        self.alive.set(self.next != EXITED)
+        self.living = int(self.alive.bool.sum())
+        self.barriers.release()
+
+    def mark_polled(self):
+        """The running lanes looked at memory that other threads change: if they loop now, they may be waiting."""
+        self.polled = True
+
+    # -- all living lanes at one block ------------------------------------------------------------------------------
+    def _agree(self):
+        """The block at which all living lanes stand; DIVERGED if they do not agree or some wait."""
+        if not self.living:
+            return EXITED
+        first = self.next[int(self.alive.bool.argmax())]
+        agree = ((self.next == first) | (self.next == EXITED)).all() and (self.waiting == READY).all()
+        return int(first) if agree else DIVERGED
+
+    def _run_together(self, block):
+        mode = "all" if self.living == self.machine.lanes else "alive"
+        trace = self.traces.get((block, mode))
+        if trace is None:
+            trace = self.traces[block, mode] = self._trace(block, mode)
+        for run in trace.closures:
+            run()
+        self._count(trace, self.living)
+        block = trace.finish()
+        return self._agree() if block < 0 else block
+
+    def _trace(self, number, mode):
+        blocks = [self.program.blocks[number]]
+        while blocks[-1].ending is None:
+            blocks.append(self.program.blocks[blocks[-1].number + 1])
+        closures = [run for block in blocks for run in self.machine.bind_block(block, mode)]
+        return Trace(blocks, closures, self._finish_together(blocks[-1]))
+
+    def _finish_together(self, block):
+        """A closure that runs a block's ending for all living lanes and gives the next block."""
+        ins, following, alive = block.ending, block.number + 1, self.alive
+        transfer = self._transfer(block)
+
+        def unguarded():
+            if transfer.together is not None and (target := transfer.together()) is not None:
+                return target
+            self.next[alive.bool] = following
+            transfer.move(alive.bool.copy())
+            return DIVERGED
+        if not ins.guard:
+            return unguarded
+        p, negated = self.machine.files[ins.function.name].row(ins.guard[0].name, "pred"), ins.guard[1]
+
+        def guarded():
+            taken = ~p if negated else p
+            if self.living != self.machine.lanes:
+                taken = taken & alive.bool
+            raw = taken.tobytes()
+            if raw.find(1) < 0:
+                return following
+            if raw.count(1) == self.living:
+                return unguarded()
+            self.next[alive.bool] = following
+            transfer.move(taken.copy())
+            return DIVERGED
+        return guarded
+
+    # -- some lanes ------------------------------------------------------------------------------------------------
+    def _run_some(self):
+        ready = (self.next < EXITED) & (self.waiting == READY) & ~self.held & ~self.deferred
+        if not ready.any():
+            self._nobody_ready()
+            return DIVERGED
+        standing = self.next[ready]
+        number = int(standing.min()) if self.random is None else int(self.random.choice(np.unique(standing)))
+        active = ready & (self.next == number)
+        part = self.parts.get(number)
+        if part is None:
+            part = self.parts[number] = self._part(number)
+        trace, gate = part
+        if gate is not None:
+            standing, active = active, gate(active)
+            self.held |= standing & ~active
+            if not active.any():
+                return DIVERGED
+        self.machine.mask.set(active)
+        self.polled = False
+        for run in trace.closures:
+            run()
+        self._count(trace, int(active.sum()))
+        self.next[active] = number + 1
+        trace.finish(active)
+        if self.polled:                                  # back at the loop's start with nothing gained, perhaps
+            self.deferred |= active & (self.next <= number)
+        self.held[:] = False
+        return self._agree()
+
+    def _part(self, number):
+        block = self.program.blocks[number]
+        gate = self._gate(block.gate) if block.gate is not None else None
+        return Trace([block], self.machine.bind_block(block, "some"), self._finish_some(block)), gate
+
+    def _finish_some(self, block):
+        ins = block.ending
+        if ins is None:
+            return lambda active: None
+        transfer = self._transfer(block)
+        if not ins.guard:
+            return transfer.move
+        p, negated = self.machine.files[ins.function.name].row(ins.guard[0].name, "pred"), ins.guard[1]
+
+        def guarded(active):
+            taken = active & (~p if negated else p)
+            if taken.any():
+                transfer.move(taken)
+        return guarded
+
+    def _transfer(self, block):
+        if block.number not in self.transfers:
+            self.transfers[block.number] = self.machine.bind_control(block)
+        return self.transfers[block.number]
+
+    def _count(self, trace, lanes):
+        self.executed += trace.length
+        self.lane_instructions += trace.length * lanes
+        for block in trace.blocks:
+            self.visits[block.number] += 1
+            self.lane_visits[block.number] += lanes
+        if self.executed > self.limit:
+            machine, block = self.machine, trace.blocks[0]
+            ins = (block.instructions or [block.ending])[0]
+            raise Fault(f"gave up after {self.executed} instructions (an endless loop?) in the block of {machine.describe(ins)}",
+                        ins.text, machine.where(ins))
+
+    # -- lanes that wait for each other --------------------------------------------------------------------------------
+    def _gate(self, ins):
+        """A closure: which of the lanes that stand at the collective instruction `ins` may execute it now."""
+        machine, entry = self.machine, find(ins)
+        members = machine.members(ins, entry)
+        guard = ins.guard and machine.files[ins.function.name].row(ins.guard[0].name, "pred")
+
+        def allowed(standing):
+            wanting = standing if guard is None else standing & (~guard if ins.guard[1] else guard)
+            here = wanting if not entry.anywhere else self._at_gates()
+            named = members() & warp_bits(self.next != EXITED)[machine.warp_of]
+            missing = named & ~warp_bits(here)[machine.warp_of]
+            stray = wanting & (named >> machine.lane_in_warp.astype(np.uint32) & np.uint32(1) == 0)
+            if stray.any():
+                self._stray(ins, stray)
+            complete = wanting & (missing == 0)
+            if entry.anywhere:
+                complete = self._meet(complete, wanting, named)
+            return complete | (standing & ~wanting)
+        return allowed
+
+    def _at_gates(self):
+        """Lanes that stand in front of a bar.warp.sync, any."""
+        return self._open_gates[np.minimum(self.next, len(self._open_gates) - 1)] & (self.waiting == READY)
+
+    def _meet(self, complete, wanting, named):
+        """Lanes whose warp barrier is complete. Partners that stand at another one are let through, too."""
+        fresh = complete & ~self.passed
+        if fresh.any():
+            masks, lane = np.where(fresh, named, np.uint32(0)), self.machine.lane_in_warp.astype(np.uint32)
+            wanted = np.bitwise_or.reduce(masks.reshape(-1, 32), axis=1)[self.machine.warp_of]
+            elsewhere = (wanted >> lane & np.uint32(1) == 1) & ~fresh & self._at_gates()
+            for other in np.nonzero(elsewhere)[0]:
+                warp = slice(other // 32 * 32, other // 32 * 32 + 32)
+                masks[other] = next(mask for mask in masks[warp] if mask >> lane[other] & np.uint32(1))
+            for observer in self.machine.observers:
+                observer.warp_barrier(fresh | elsewhere, masks)
+            self.passed |= elsewhere
+        allowed = complete | (wanting & self.passed)
+        self.passed &= ~allowed
+        return allowed
+
+    def _stray(self, ins, stray):
+        machine = self.machine
+        raise Fault(f"{int(stray.sum())} lanes are not in the mask that they name, first {machine.lane_name(stray.argmax())}: "
+                    f"{machine.describe(ins)}", ins.text, machine.where(ins), [machine.lane_name(stray.argmax())])
+
+    def _nobody_ready(self):
+        """Let polling lanes look again; if nobody polls, the lanes that are left wait for each other."""
+        if not self.deferred.any():
+            self._deadlock()
+        self.deferred[:] = False
+        self.held[:] = False
+        self._idle_rounds = self._idle_rounds + 1 if self.changes == self._seen_changes else 0
+        self._seen_changes = self.changes
+        if self._idle_rounds > IDLE_ROUNDS:
+            lanes = np.nonzero(self.alive.bool & (self.waiting == READY))[0]
+            block = self.program.blocks[int(self.next[lanes[0]])]
+            ins = (block.instructions or [block.ending])[0]
+            raise Fault(f"{len(lanes)} lanes poll memory that nobody changes, first {self.machine.lane_name(lanes[0])} near "
+                        f"{self.machine.describe(ins)}. If they wait for another block, launch with cooperative=True, so that all "
+                        "blocks run at once", ins.text, self.machine.where(ins), [self.machine.lane_name(lanes[0])])
+
+    def _deadlock(self):
+        machine, texts = self.machine, []
+        for number in np.unique(self.next[self.alive.bool]):
+            lanes = self.alive.bool & (self.next == number)
+            block = self.program.blocks[int(number)]
+            at_barrier = (self.waiting[lanes] != READY).all()
+            ins = self.program.blocks[int(number) - 1].ending if at_barrier else block.gate or block.ending
+            texts.append((ins, f"{int(lanes.sum())} lanes, first {machine.lane_name(lanes.argmax())}, at {machine.describe(ins)}"))
+        raise Fault(f"deadlock: lanes wait for each other ({int(machine.lanes - self.living)} have left): " + "; ".join(t for _, t in texts),
+                    texts[0][0].text, machine.where(texts[0][0]), [machine.lane_name(self.alive.bool.argmax())])
+
+
+def warp_bits(lanes):
+    """Booleans of lanes as one word per warp."""
+    return np.packbits(lanes.reshape(-1, 32), axis=1, bitorder="little").view(np.uint32)[:, 0]

@@ -1,0 +1,156 @@
+"""What the driver provides to device code: printf, assertions, malloc and free."""
+import re
+
+import numpy as np
+
+from .faults import Fault, UnknownInstruction
+from .layout import HEAP
+from .memory import GLOBAL, LOCAL
+
+SPECIFIER = re.compile(r"%(?P<flags>[-+ #0]*)(?P<width>\*|\d*)(?P<precision>\.(?:\*|\d*))?(?P<length>hh|ll|[hljzt])?(?P<letter>[a-zA-Z%])")
+
+
+def service(b, name):
+    """A function (lanes) that does what the driver's function `name` does.
+
+    Raises:
+        UnknownInstruction: there is none of that name.
+    """
+    if name not in SERVICES:
+        raise UnknownInstruction(f"[simt] call of {name}: a function without a body that the laboratory does not know, "
+                                 f"PTX line {b.ins.line}: {b.machine.describe(b.ins)}")
+    return SERVICES[name](b)
+
+
+def _argument(b, position, kind):
+    """A row: what each lane passes at `position`."""
+    name = b.ins.operands[2].parts[position]
+    if name.name in b.ins.function.registers:
+        return b.full(name, kind)
+    storage = b.machine.schedule.calls.storage(b.ins.function, name.name)
+    return storage[:, :np.dtype(kind).itemsize].view(kind)[:, 0]
+
+
+def _result(b, kind):
+    """The row of a call's result."""
+    name = b.ins.operands[0].parts[0]
+    storage = b.machine.schedule.calls.storage(b.ins.function, name.name)
+    return storage[:, :np.dtype(kind).itemsize].view(kind)[:, 0]
+
+
+def _print(b):
+    """vprintf(format, arguments): the arguments lie in local memory, each aligned to its size."""
+    machine, given, buffer, result = b.machine, _argument(b, 0, "u8"), _argument(b, 1, "u8"), _result(b, "i4")
+
+    def run(lanes):
+        for lane in np.nonzero(lanes)[0]:
+            values = _Values(machine, lane, int(buffer[lane]))
+            template = machine.memory.text(int(given[lane]))
+            machine.printed.append(SPECIFIER.sub(values.replace, template))
+        result[lanes] = 1
+    return run
+
+
+class _Values:
+    """Reads a printf's arguments one by one."""
+
+    def __init__(self, machine, lane, address):
+        self.machine, self.position = machine, 0
+        if address >= GLOBAL:
+            self.bytes = machine.memory.bytes[address - GLOBAL:]
+        else:
+            local = machine.spaces["local"]
+            self.bytes = local.region.data[lane * local.stride + address - LOCAL if local.size else 0:]
+
+    def take(self, dtype):
+        """The next argument."""
+        size = np.dtype(dtype).itemsize
+        self.position = -(-self.position // size) * size
+        value = self.bytes[self.position:self.position + size].view(dtype)[0]
+        self.position += size
+        return value.item()
+
+    def replace(self, m):
+        """What to print for one conversion."""
+        letter, length = m["letter"], m["length"] or ""
+        if letter == "%":
+            return "%"
+        width, precision = (self.take("i4") if part in ("*", ".*") else part for part in (m["width"], m["precision"] or ""))
+        form = f"%{m['flags']}{width}{f'.{precision}' if isinstance(precision, int) else precision}"
+        if letter in "fFeEgGaA":
+            value = self.take("f8")
+            return value.hex() if letter in "aA" else (form + letter) % value
+        if letter == "s":
+            address = self.take("u8")
+            return (form + "s") % (self.machine.memory.text(address) if address >= GLOBAL else "")
+        if letter == "p":
+            return (form + "s") % hex(self.take("u8"))
+        if letter == "c":
+            return (form + "c") % (self.take("i4") & 255)
+        size = {"ll": 8, "l": 8, "z": 8, "j": 8, "t": 8}.get(length, 4)
+        value = self.take(f"{'i' if letter in 'di' else 'u'}{size}")
+        bits = {"h": 16, "hh": 8}.get(length)
+        if bits:
+            value &= (1 << bits) - 1
+            value -= (value >> bits - 1 << bits) if letter in "di" else 0
+        return (form + letter.replace("u", "d")) % value
+
+
+def _assert(b):
+    """__assertfail(condition, file, line, function, size of a character)"""
+    machine = b.machine
+    condition, file, line, function = (_argument(b, k, kind) for k, kind in enumerate(("u8", "u8", "u4", "u8")))
+
+    def run(lanes):
+        lane = int(lanes.argmax())
+        text = machine.memory.text
+        raise Fault(f"assertion `{text(int(condition[lane]))}` failed in {int(lanes.sum())} lanes, first {machine.lane_name(lane)}, "
+                    f"at {text(int(file[lane]))}:{int(line[lane])} in {text(int(function[lane]))}", b.ins.text, machine.where(b.ins),
+                    [machine.lane_name(lane)])
+    return run
+
+
+class Heap:
+    """Device-side malloc: blocks are never used twice within a launch, so that a dangling pointer is found out."""
+
+    def __init__(self, machine):
+        self.memory, self.given, self.living = machine.memory, 0, set()
+
+    def reset(self):
+        """A chunk starts; the heap outlives it."""
+
+    def allocate(self, size):
+        """An address, or 0 when the heap is used up."""
+        if self.given + size > HEAP:
+            return 0
+        self.given += size + self.memory.GAP
+        address = self.memory.allocate(max(size, 1), "device malloc", track=True)
+        self.living.add(address)
+        return address
+
+
+def _malloc(b):
+    size, result, heap = _argument(b, 0, "u8"), _result(b, "u8"), b.machine.part(Heap)
+
+    def run(lanes):
+        for lane in np.nonzero(lanes)[0]:
+            result[lane] = heap.allocate(int(size[lane]))
+    return run
+
+
+def _free(b):
+    address, heap, machine = _argument(b, 0, "u8"), b.machine.part(Heap), b.machine
+
+    def run(lanes):
+        for lane in np.nonzero(lanes)[0]:
+            given = int(address[lane])
+            if given and given not in heap.living:
+                raise Fault(f"free of {given:#x}, which malloc did not give or which was freed before, in {machine.lane_name(lane)}: "
+                            f"{machine.describe(b.ins)}", b.ins.text, machine.where(b.ins), [machine.lane_name(lane)], [given])
+            if given:
+                heap.living.discard(given)
+                machine.memory.release(given)
+    return run
+
+
+SERVICES = {"vprintf": _print, "__assertfail": _assert, "malloc": _malloc, "free": _free}

@@ -1,0 +1,144 @@
+"""What PTX text is made of once parsed: operands, instructions, variables, functions and the module."""
+from dataclasses import dataclass, field
+from typing import NamedTuple, Union
+
+from .kinds import BITS
+
+
+class Register(NamedTuple):
+    """A declared register."""
+    name: str
+
+
+class Special(NamedTuple):
+    """A read-only register of the machine: %tid.x, %laneid, %clock."""
+    name: str
+
+
+class Immediate(NamedTuple):
+    """A literal. Floats written in hex (0f3F800000) are integers here: their bits."""
+    value: int | float
+    float_bits: int = 0          # 32 or 64 where the literal was written as a float
+
+
+class Symbol(NamedTuple):
+    """A variable's address, a function or a label, plus an offset in bytes."""
+    name: str
+    offset: int = 0
+
+
+class Address(NamedTuple):
+    """[base + offset]; tensor copies also carry coordinates."""
+    base: Union[Register, Symbol, Immediate]
+    offset: int = 0
+    coordinates: tuple = ()
+
+
+class Vector(NamedTuple):
+    """{a, b, ...}, and the argument lists of calls."""
+    parts: tuple
+
+
+class Negated(NamedTuple):
+    """!p"""
+    operand: "Operand"
+
+
+class Pair(NamedTuple):
+    """p|q: two results."""
+    first: "Operand"
+    second: "Operand"
+
+
+class Sink(NamedTuple):
+    """_: a result that is thrown away."""
+
+
+Operand = Union[Register, Special, Immediate, Symbol, Address, Vector, Negated, Pair, Sink]
+
+
+def parts(operand):
+    """The elements of a vector operand; any other operand is alone."""
+    return operand.parts if isinstance(operand, Vector) else (operand,)
+
+
+@dataclass(slots=True, eq=False)
+class Instruction:
+    """One instruction. `opcode` is split at dots, `guard` is (register, negated) or None."""
+    opcode: tuple
+    operands: tuple
+    guard: tuple | None
+    function: "Function"
+    location: tuple              # ((file, line, column), ...): innermost first where functions were inlined
+    line: int                    # of the PTX text
+    text: str
+    kind: str = ""               # the last type in the opcode: what it works on
+    index: int = -1              # in its function
+
+    @property
+    def name(self):
+        return self.opcode[0]
+
+    def has(self, *modifiers):
+        """Whether the opcode has one of `modifiers`: ins.has("ftz")."""
+        return any(m in self.opcode for m in modifiers)
+
+    def first(self, choices, default=None):
+        """The first modifier that is one of `choices`: ins.first(ROUNDINGS, "rn")."""
+        return next((m for m in self.opcode if m in choices), default)
+
+    def kinds(self):
+        """All types in the opcode, in order: cvt.rn.f16.f32 -> ["f16", "f32"]."""
+        return [m for m in self.opcode if m in BITS]
+
+
+@dataclass(slots=True, eq=False)
+class Variable:
+    """A variable or parameter: `size` in bytes, None for an array without length (dynamic shared memory)."""
+    name: str
+    space: str                   # "global", "const", "shared", "local", "param" or "reg"
+    kind: str
+    size: int | None
+    align: int
+    initial: bytes = b""
+    relocations: tuple = ()      # (offset, Symbol): addresses to be filled in when memory is laid out
+    defined: bool = True         # False for .extern
+
+
+@dataclass(eq=False)
+class Function:
+    """A kernel (`entry`) or a device function."""
+    name: str
+    entry: bool
+    parameters: list
+    returns: list
+    instructions: list = field(default_factory=list)
+    labels: dict = field(default_factory=dict)           # label -> index of the instruction it precedes
+    registers: dict = field(default_factory=dict)        # register -> type
+    variables: dict = field(default_factory=dict)        # name -> Variable declared in the body
+    tables: dict = field(default_factory=dict)           # .branchtargets label -> labels
+    attributes: dict = field(default_factory=dict)       # "reqntid" -> (128, 1, 1), ...
+    defined: bool = False                                # has a body
+
+
+@dataclass(eq=False)
+class Source:
+    """A parsed PTX module."""
+    functions: dict = field(default_factory=dict)        # name -> Function
+    variables: dict = field(default_factory=dict)        # name -> Variable of the module
+    files: dict = field(default_factory=dict)            # number -> path
+    target: str = ""                                     # "sm_80"
+
+    @property
+    def entries(self):
+        """Names of the kernels, in order."""
+        return [name for name, function in self.functions.items() if function.entry and function.defined]
+
+    def where(self, ins):
+        """"file:line" of an instruction, innermost first where the compiler inlined functions."""
+        places = [f"{self.files.get(number, '?')}:{line}" for number, line, _ in ins.location if line]
+        return " inlined at ".join(places) or f"PTX line {ins.line}"
+
+    def describe(self, ins):
+        """The instruction and its place, for messages."""
+        return f"`{ins.text}` at {self.where(ins)}"

@@ -1,0 +1,102 @@
+"""The table of instructions: which family executes which opcode.
+
+A family is a file in `instructions/`; it registers functions under the opcodes they execute, perhaps for some types only:
+
+    @elementwise("add", "sub", kinds=INTEGERS)
+    def add(b):                                  # b: a Binding
+        x, y, d = b.source(1), b.source(2), b.target(0)
+        return partial(FUNCTIONS[b.ins.name], x, y, d)
+
+The function is called once per place where the instruction stands, when a kernel is bound to a number of lanes; it looks up
+the rows of its operands and gives a closure without arguments. Running the kernel is calling closures. An opcode may be
+given with modifiers ("cp.async.bulk"): the longest entry that begins the instruction's opcode wins. A new family needs a
+new file and nothing else.
+"""
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pkgutil import iter_modules
+
+from .faults import UnknownInstruction
+
+
+@dataclass(frozen=True)
+class Entry:
+    """How one opcode is executed.
+
+    Attributes:
+        opcode: dotted beginning of the instructions it is for.
+        bind: Binding -> closure (a control instruction: -> control.Transfer).
+        kinds: the types it is for, None for all.
+        elementwise: computes each lane from that lane's registers alone, with closures that work on rows of lanes and
+            on stacks of rows alike, so that independent neighbours may be bound as one.
+        fuse: independent neighbours are given to `bind` as `b.group`.
+        control: ends a basic block.
+        members: for an instruction that lanes of a warp execute together: gives the operand that names them, or None for
+            all. Lanes wait for each other in front of it.
+        anywhere: lanes may meet at different instructions of this kind (bar.warp.sync).
+    """
+    opcode: str
+    bind: Callable
+    kinds: frozenset | None = None
+    elementwise: bool = False
+    fuse: bool = False
+    control: bool = False
+    members: Callable | None = None
+    anywhere: bool = False
+
+    @property
+    def collective(self):
+        return self.members is not None
+
+
+TABLE: dict[str, list[Entry]] = {}
+
+
+def _register(opcodes, kinds, **traits):
+    def decorate(bind):
+        for opcode in opcodes:
+            TABLE.setdefault(opcode, []).append(Entry(opcode, bind, kinds and frozenset(kinds), **traits))
+        return bind
+    return decorate
+
+
+def elementwise(*opcodes, kinds=None, alone=False):
+    """Register an instruction that only computes. `alone`: do not stack neighbours."""
+    return _register(opcodes, kinds, elementwise=not alone)
+
+
+def effect(*opcodes, kinds=None):
+    """Register an instruction that touches memory, other lanes or the machine: it sees `b.mask`."""
+    return _register(opcodes, kinds)
+
+
+def collective(*opcodes, kinds=None, members=lambda ins: None, fuse=False, anywhere=False):
+    """Register an instruction that lanes of a warp execute together."""
+    return _register(opcodes, kinds, members=members, fuse=fuse, anywhere=anywhere)
+
+
+def control(*opcodes, kinds=None):
+    """Register an instruction that decides where lanes go next."""
+    return _register(opcodes, kinds, control=True)
+
+
+def find(ins, describe=str):
+    """The entry for an instruction.
+
+    Raises:
+        UnknownInstruction: there is none; the message names the instruction and its lines.
+    """
+    for length in range(len(ins.opcode), 0, -1):
+        for entry in TABLE.get(".".join(ins.opcode[:length]), ()):
+            if entry.kinds is None or ins.kind in entry.kinds:
+                return entry
+    raise UnknownInstruction(f"[simt] {'.'.join(ins.opcode)}: not an instruction the laboratory executes, PTX line {ins.line}: "
+                             f"{describe(ins)}")
+
+
+def load_families():
+    """Import every file of `instructions/`, so that it registers what it executes."""
+    from . import instructions
+    for module in iter_modules(instructions.__path__):
+        import_module(f"{instructions.__name__}.{module.name}")
