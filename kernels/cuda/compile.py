@@ -3,6 +3,7 @@
 No GPU is needed. Sources include nothing but each other's headers, cuda_fp16.h and cuda_bf16.h.
 """
 import ctypes
+import hashlib
 import importlib.util
 import os
 import re
@@ -28,10 +29,10 @@ def variants(family):
     return list(import_module(f"{__package__}.{family}").variants())
 
 
-def compiled(variant, target):
-    """As kernels/triton/compile.py: symbol, block, shared, ptx, cubin, product of an entry."""
+def compiled(variant, target, binary=True):
+    """As kernels/triton/compile.py: symbol, block, shared, ptx, cubin, product of an entry; not binary: no cubin."""
     block = (variant.block,) if isinstance(variant.block, int) else tuple(variant.block)
-    ptx, cubin = compiled_source(variant.source, target)
+    ptx, cubin = compiled_source(variant.source, target) if binary else (kept_ptx(variant.source, target), None)
     if not re.search(rf"\.entry {variant.entry}\b", ptx):
         raise ValueError(f"[{variant.kernel}] entry: expected one of {variant.source}, got {variant.entry}")
     return {"symbol": variant.entry, "block": [*block, 1, 1][:3], "shared": variant.shared, "ptx": ptx, "cubin": cubin,
@@ -39,24 +40,41 @@ def compiled(variant, target):
 
 
 @cache
-def compiled_source(source, target):
-    """(PTX, cubin) of a .cu file for "sm_80", "sm_90a", …
+def compiled_source(source, target, binary=True):
+    """(PTX, cubin) of a .cu file for "sm_80", "sm_90a", …; not binary: no cubin, which is quicker.
 
     Raises:
         RuntimeError: no compiler is there, or it finds errors.
     """
-    architecture = target.removeprefix("sm_")
-    nvcc = compiler()
+    architecture, nvcc = target.removeprefix("sm_"), compiler()
     if nvcc is None:
-        return _by_nvrtc(FOLDER / source, architecture)
+        return _by_nvrtc(FOLDER / source, architecture, binary)
     with tempfile.TemporaryDirectory() as folder:
-        done = subprocess.run([nvcc, *OPTIONS, "-I", FOLDER, "--keep", "--keep-dir", folder, "-cubin", "-o",
-                               f"{folder}/made.cubin", f"-gencode=arch=compute_{architecture},code=sm_{architecture}",
-                               FOLDER / source], capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"[{source}] {target}: nvcc says\n{done.stderr}")
-        ptx, = Path(folder).glob("*.ptx")
-        return ptx.read_text(), Path(folder, "made.cubin").read_bytes()
+        def run(kind, code, given):
+            done = subprocess.run([nvcc, *OPTIONS, "-I", FOLDER, kind, "-arch", f"{code}_{architecture}", given, "-o",
+                                   f"{folder}/made.{kind[1:]}"], capture_output=True, text=True)
+            if done.returncode:
+                raise RuntimeError(f"[{source}] {target}: nvcc says\n{done.stderr}")
+            return Path(folder, f"made.{kind[1:]}")
+
+        ptx = run("-ptx", "compute", FOLDER / source)
+        return ptx.read_text(), run("-cubin", "sm", ptx).read_bytes() if binary else None
+
+
+def kept_ptx(source, target):
+    """The PTX of a .cu file, kept in the user's cache as long as no source here changes."""
+    sources = sorted(FOLDER.glob("*.cu*"))
+    text = repr((source, target, version(), OPTIONS, [(p.name, p.read_text()) for p in sources]))
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "minidl")
+    kept = folder / f"{source}.{target}.{hashlib.sha256(text.encode()).hexdigest()}.ptx"
+    if not kept.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob(f"{source}.{target}.*.ptx"):
+            old.unlink(missing_ok=True)
+        made = kept.with_suffix(f".{os.getpid()}")
+        made.write_text(compiled_source(source, target, binary=False)[0])
+        made.rename(kept)
+    return kept.read_text()
 
 
 @cache
@@ -109,7 +127,7 @@ def _headers():
     return found.parent
 
 
-def _by_nvrtc(source, architecture):
+def _by_nvrtc(source, architecture, binary):
     nvrtc, program = _nvrtc(), ctypes.c_void_p()
 
     def call(name, *args):
@@ -128,8 +146,9 @@ def _by_nvrtc(source, architecture):
         return held.raw
 
     call("CreateProgram", ctypes.byref(program), source.read_bytes(), source.name.encode(), 0, None, None)
-    options = [*OPTIONS, f"-I{FOLDER}", f"-I{_headers()}", f"--gpu-architecture=sm_{architecture}"]
+    code = f"{'sm' if binary else 'compute'}_{architecture}"
+    options = [*OPTIONS, f"-I{FOLDER}", f"-I{_headers()}", f"--gpu-architecture={code}"]
     call("CompileProgram", program, len(options), (ctypes.c_char_p * len(options))(*[o.encode() for o in options]))
-    ptx, cubin = text("PTX").rstrip(b"\0").decode(), text("CUBIN")
+    ptx, cubin = text("PTX").rstrip(b"\0").decode(), text("CUBIN") if binary else None
     call("DestroyProgram", ctypes.byref(program))
     return ptx, cubin

@@ -26,8 +26,8 @@ def version():
     return triton.__version__
 
 
-def compiled(variant, target):
-    """Compile for "sm_80", "sm_90" or "sm_100".
+def compiled(variant, target, binary=True):
+    """Compile for "sm_80", "sm_90" or "sm_100". (Triton makes the binary, wanted or not, and keeps it in its cache.)
 
     Returns:
         dict: symbol, block, shared (bytes), ptx (text), cubin (bytes), product (does it multiply matrices?).
