@@ -16,8 +16,9 @@ struct bfloat16 {
   u16 bits;
 };
 
-constexpr float LOG2_E = 1.4426950408889634f, LN_2 = 0.6931471805599453f;
-constexpr float INFINITE = __builtin_huge_valf();
+constexpr float LOG2_E = 1.4426950408889634f;
+
+__device__ inline float infinity() { return __int_as_float(0x7f800000); }
 
 __device__ inline float to_float(float x) { return x; }
 __device__ inline float to_float(bfloat16 x) { return __uint_as_float(static_cast<u32>(x.bits) << 16); }
@@ -78,6 +79,10 @@ __host__ __device__ constexpr int ceil_div(int total, int block) { return (total
 // x, of which the compiler knows no more: what is computed from it is computed anew, rather than kept in registers.
 __device__ inline int forgotten(int x) {
   asm volatile("" : "+r"(x));
+  return x;
+}
+__device__ inline i64 forgotten(i64 x) {
+  asm volatile("" : "+l"(x));
   return x;
 }
 
