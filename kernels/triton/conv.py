@@ -66,9 +66,9 @@ def correlate(x, weight, y, scale, shift, windows, p, q, height, width, channels
 
 @triton.jit
 def filter_gradient(x, g, parts, windows, p, q, height, width, channels, outputs, taps, taps_w, start_h, start_w,
-                    stride_h, stride_w, dilation_h, dilation_w, blocks, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+                    stride_h, stride_w, dilation_h, dilation_w, chunk, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
                     BLOCK_K: tl.constexpr, GROUP: tl.constexpr, PRECISION: tl.constexpr):
-    """What each part of the windows (`blocks` blocks of them) adds to the gradient of the weight.
+    """What each chunk of windows (a multiple of BLOCK_K) adds to the gradient of the weight.
 
     x (N, height, width, G, channels), g (windows, G, outputs padded to VECTOR): parts (P, G, outputs, taps, channels).
     """
@@ -82,8 +82,8 @@ def filter_gradient(x, g, parts, windows, p, q, height, width, channels, outputs
     wide = padded(outputs)
     g_at = g + (group * wide + output)[:, None]
     sums = tl.zeros([BLOCK_M, BLOCK_N], tl.float32)
-    low = part * blocks * BLOCK_K
-    for first in range(low, tl.minimum(windows, low + blocks * BLOCK_K), BLOCK_K):
+    low = part * chunk
+    for first in range(low, tl.minimum(windows, low + chunk), BLOCK_K):
         row = first + tl.arange(0, BLOCK_K)
         image, top, left = _window(row, p, q, start_h, start_w, stride_h, stride_w)
         h, w = top[:, None] + line[None, :], left[:, None] + place[None, :]
@@ -108,4 +108,4 @@ def variants():
             dict.fromkeys(("y_start", "y_n", "y_h", "y_w"), "i64")
         yield tuned(correlate, {"dtype": dtype}, {**images, **SHAPE, **places, "activation": "i32"}, divisible=images)
         arrays = {"x": pointer, "g": pointer, "parts": "*fp32"}
-        yield tuned(filter_gradient, {"dtype": dtype}, {**arrays, **SHAPE, "blocks": "i32"}, divisible=arrays)
+        yield tuned(filter_gradient, {"dtype": dtype}, {**arrays, **SHAPE, "chunk": "i32"}, divisible=arrays)

@@ -1,8 +1,8 @@
 """Products of matrices on tensor cores, in float, in int8, and of float by int8 weights.
 
 Layouts are told by two letters, as BLAS does: "nt" multiplies rows of a (M, K) by rows of b (N, K), "nn" has b (K, N),
-"tn" has a (K, M) and b (K, N). Rows begin at multiples of VECTOR elements, and callers pad them to such
-(with zeros, along K): so all loads are wide ones, and asynchronous copies. Any sizes.
+"tn" has a (K, M) and b (K, N). Rows begin at multiples of VECTOR elements, and callers pad them to such, those of y
+too (with zeros, along K): so all loads are wide ones, and asynchronous copies. Any sizes.
 
 Programs that follow each other share rows of b and columns of a (`GROUP`), which stay in the cache. Where M and N
 are small and K is long, K is cut into parts whose sums go to `parts` and are added by column_sum, in order.
@@ -13,7 +13,7 @@ error is float32's own. Source: Henry, Tang, Heinecke 2019, arXiv:1904.06376 (of
 import triton
 import triton.language as tl
 
-from .functions import VECTOR, bend, given, padded, vectors
+from .functions import bend, given, padded, vectors
 from .variants import POINTERS, tuned
 
 
@@ -35,21 +35,22 @@ def finished(sums, scale, shift, start, column, columns, activation):
 
 
 @triton.jit
-def matmul(a, b, y, parts, scale, shift, m, n, k, a_stride, b_stride, y_stride, a_batch, b_batch, y_batch, blocks,
-           activation, A_COLUMNS: tl.constexpr, B_COLUMNS: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-           BLOCK_K: tl.constexpr, GROUP: tl.constexpr, PRECISION: tl.constexpr):
-    """y[batch] = activation(a[batch] @ b[batch] * scale + shift).
+def matmul(a, b, y, parts, scale, shift, residual, m, n, k, a_stride, b_stride, y_stride, a_batch, b_batch, y_batch,
+           chunk, activation, A_COLUMNS: tl.constexpr, B_COLUMNS: tl.constexpr, BLOCK_M: tl.constexpr,
+           BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP: tl.constexpr, PRECISION: tl.constexpr):
+    """y[batch] = activation(a[batch] @ b[batch] * scale + shift) + residual[batch].
 
-    A_COLUMNS: a is (K, M), B_COLUMNS: b is (K, N). A program sums `blocks` blocks of K; the second axis of the grid
-    goes through parts of K. With `parts` (P, M, N), for one batch, sums are left there instead.
+    A_COLUMNS: a is (K, M), B_COLUMNS: b is (K, N). scale, shift (N) and residual, shaped and laid out as y, may be left
+    out. With `parts` (P, M, N), for one batch, the sums over each chunk of K (a multiple of BLOCK_K) are left there.
     """
     tiles_m, tiles_n = tl.cdiv(m, BLOCK_M), tl.cdiv(n, BLOCK_N)
     batch = (tl.program_id(0) // (tiles_m * tiles_n)).to(tl.int64)
     tile_m, tile_n = tile_of(tl.program_id(0) % (tiles_m * tiles_n), tiles_m, tiles_n, GROUP)
     row, column = tile_m * BLOCK_M + tl.arange(0, BLOCK_M), tile_n * BLOCK_N + tl.arange(0, BLOCK_N)
-    low = tl.program_id(1) * blocks * BLOCK_K
+    chunk = vectors(chunk)
+    low = tl.program_id(1) * chunk
     along = tl.arange(0, BLOCK_K)
-    high = low + blocks * BLOCK_K
+    high = low + chunk
     a_high, b_high = tl.minimum(high, k if A_COLUMNS else padded(k)), tl.minimum(high, k if B_COLUMNS else padded(k))
     a_stride, b_stride = vectors(a_stride).to(tl.int64), vectors(b_stride).to(tl.int64)
     a += batch * vectors(a_batch)
@@ -86,17 +87,15 @@ def matmul(a, b, y, parts, scale, shift, m, n, k, a_stride, b_stride, y_stride, 
     else:
         if not whole:
             sums = finished(sums, scale, shift, 0, column, n, activation)
-        if (y_stride % VECTOR == 0) & (y_batch % VECTOR == 0) & (n % VECTOR == 0):
-            y_stride = vectors(y_stride)
-            at = y + batch * vectors(y_batch) + start * y_stride + (within * y_stride + column)
-            tl.store(at, sums, (row < m)[:, None] & (column < vectors(n)))
-        else:
-            tl.store(y + batch * y_batch + start * y_stride + (within * y_stride + column), sums, mask)
+        y_stride, mask = vectors(y_stride), (row < m)[:, None] & (column < padded(n))
+        at = batch * vectors(y_batch) + start * y_stride + (within * y_stride + column)
+        sums += tl.load(residual + at, mask & given(residual), other=0.0).to(sums.dtype)
+        tl.store(y + at, sums, mask)
 
 
 LAYOUTS = {"nt": (False, False), "nn": (False, True), "tn": (True, True)}
 NUMBERS = {**dict.fromkeys("m n k a_stride b_stride y_stride".split(), "i32"),
-           **dict.fromkeys("a_batch b_batch y_batch".split(), "i64"), "blocks": "i32", "activation": "i32"}
+           **dict.fromkeys("a_batch b_batch y_batch".split(), "i64"), "chunk": "i32", "activation": "i32"}
 WHOLE = {"int8": "*i8", "int32": "*i32"}
 
 
@@ -107,6 +106,6 @@ def variants():
         pointer, other, out = [{**POINTERS, **WHOLE}[name] for name in (dtype, weights, to)]
         columns = dict(zip(("A_COLUMNS", "B_COLUMNS"), LAYOUTS[layout]))
         arrays = {"a": pointer, "b": other, "y": out, "parts": "*fp32",
-                  "scale": POINTERS.get(dtype, "*fp32"), "shift": POINTERS.get(dtype, "*fp32")}
+                  **dict.fromkeys(("scale", "shift", "residual"), POINTERS.get(dtype, "*fp32"))}
         yield tuned(matmul, {"dtype": dtype, "weights": weights, "layout": layout}, {**arrays, **NUMBERS}, columns,
                     divisible=arrays)
