@@ -4,7 +4,7 @@ Compilers unroll: sixty-four multiplications in a row are common. A call of NumP
 hundred lanes, so one call on a stack of rows is many times quicker than one per instruction.
 """
 from .faults import UnknownInstruction
-from .syntax import Immediate, Register, parts
+from .syntax import Immediate, Register, Special, Symbol, parts
 from .table import find
 
 MOST_ELEMENTS = 16384            # of a stack: beyond, the calls no longer matter but the cache does
@@ -53,10 +53,11 @@ def _independent(instructions, start, most, same_shape):
 
 
 def _stackable(ins, first):
-    """Whether the operands are of the same kinds as the first one's, and plain."""
+    """Whether the operands are plain, and of the same kinds and widths as the first one's."""
     width = ins.function.registers
     return isinstance(ins.operands[0], Register) and len(ins.operands) == len(first.operands) and all(
-        a == b or type(a) is type(b) and (isinstance(a, Immediate) or isinstance(a, Register) and width[a.name] == width[b.name])
+        type(a) is type(b) and (isinstance(a, Immediate) or isinstance(a, Register) and width[a.name] == width[b.name]
+                                or isinstance(a, (Special, Symbol)) and a == b)
         for a, b in zip(ins.operands, first.operands))
 
 

@@ -199,6 +199,11 @@ def _table(kind, dtype):
 _TABLES = {(kind, np.dtype(dtype)): _table(kind, dtype) for kind in ("f16", "e4m3", "e5m2") for dtype in (np.float32, np.float64)}
 
 
+def rectified(values):
+    """Negative values, -0 too, made +0; NaN stays."""
+    return np.where(values <= 0, 0.0, values)
+
+
 def flush(bits, kind="f32"):
     """Codes with subnormal numbers made zeros of their sign."""
     form, dtype = FORMATS[kind], bits.dtype.type

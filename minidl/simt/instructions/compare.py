@@ -55,17 +55,25 @@ def set_predicate(b):
     if combine is None and not isinstance(first, Pair):
         d = b.target(0, "pred")
         return lambda: function(*np.broadcast_arrays(x(), y()), d)
-    p, q = (b.write(o, "pred") for o in ((first.first, first.second) if isinstance(first, Pair) else (first, Sink())))
-    third = b.predicate(ins.operands[3]) if combine else None
+    if isinstance(first, Pair):
+        p, q = b.write(first.first, "pred"), b.write(first.second, "pred")
+    else:
+        p, q = b.target(0, "pred"), None
+    third = None
+    if combine:
+        row = None if isinstance(ins.operands[3], Negated) else b.source(3, "pred")
+        third = b.predicate(ins.operands[3]) if row is None else lambda: row
 
     def run():
         a, c = np.broadcast_arrays(x(), y())
         flag = function(a, c, np.empty(a.shape, bool))
         low, high = (flag[0::2], flag[1::2]) if kind in PAIRED else (flag, ~flag)
         if third is not None:
-            with_ = third().copy()
-            low, high = COMBINE[combine](low, with_), COMBINE[combine](high, with_)
-        p[...], q[...] = low, high
+            other = third().copy()
+            low, high = COMBINE[combine](low, other), COMBINE[combine](high, other)
+        p[...] = low
+        if q is not None:
+            q[...] = high
     return run
 
 

@@ -5,7 +5,7 @@ import numpy as np
 
 from ..faults import UnknownInstruction
 from ..kinds import BITS, DTYPE, UNSIGNED, UNTYPED
-from ..rounding import FORMATS, MODES, flush, from_integer, narrow, widen
+from ..rounding import FORMATS, MODES, flush, from_integer, narrow, rectified, widen
 from ..table import elementwise
 from .half import store
 
@@ -18,10 +18,10 @@ PACKED = {"f16x2": "f16", "bf16x2": "bf16", "e4m3x2": "e4m3", "e5m2x2": "e5m2"}
 def convert(b):
     """cvt.to.from, with rounding, .ftz, .sat and .relu."""
     into, given = b.ins.kinds()[-2:]
+    if given in ("e4m3x2", "e5m2x2"):
+        return _unpack(b, into, given)
     if into in PACKED:
         return _pack(b, into, given)
-    if given in PACKED:
-        return _unpack(b, into, given)
     if into == "tf32":
         return _to_tf32(b)
     if _is_integer(into):
@@ -123,7 +123,7 @@ def _between_floats(b, into, given):
         value = x()
         value = integral(value) if integral else value
         value = np.where(np.isnan(value), 0.0, np.clip(value, 0.0, 1.0) + 0.0) if saturate else value
-        value = np.where(value < 0, 0.0, value) + 0.0 if relu else value
+        value = rectified(value) if relu else value
         if into == "f64":
             d[...] = value
             return
@@ -147,7 +147,7 @@ def _to_tf32(b):
 
     def run():
         value = x.astype(np.float64)
-        value = np.where(value < 0, 0.0, value) if relu else value
+        value = rectified(value) if relu else value
         d[...] = narrow(np.broadcast_to(value, d.shape).copy(), "tf32", mode, saturate)
     return run
 
@@ -169,7 +169,7 @@ def _pack(b, into, given):
         halves = lambda: [row.astype(np.float64) for row in rows]
 
     def run():
-        high, low = (narrow(np.broadcast_to(np.where(v < 0, 0.0, v) if relu else v, d.shape).copy(), base, mode,
+        high, low = (narrow(np.broadcast_to(rectified(v) if relu else v, d.shape).copy(), base, mode,
                             saturate or not FORMATS[base].infinite) for v in halves())
         d[...] = low.astype(d.dtype) | high.astype(d.dtype) << d.dtype.type(part.itemsize * 8)
     return run

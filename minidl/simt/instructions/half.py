@@ -2,7 +2,7 @@
 import numpy as np
 
 from ..kinds import HALVES, UNSIGNED
-from ..rounding import FORMATS, flush, fma32, narrow, odd_sum, widen
+from ..rounding import FORMATS, flush, fma32, narrow, odd_sum, rectified, widen
 from ..table import elementwise
 from .floating import extreme
 
@@ -12,8 +12,9 @@ PAIRED = {"f16x2": "f16", "bf16x2": "bf16"}
 def store(row, values, kind, saturate=False, relu=False):
     """Round float64 values to `kind` and put their codes, or pairs of them, into a row."""
     if relu or saturate:
-        values = np.where(np.isnan(values), 0.0 if saturate else values, np.maximum(values, 0.0) + 0.0)
-        values = np.minimum(values, 1.0) if saturate else values
+        values = rectified(values)
+    if saturate:
+        values = np.where(np.isnan(values), 0.0, np.minimum(values, 1.0))
     if kind == "f16":
         codes = values.astype(np.float16).view(np.uint16)
         codes = np.where(np.isnan(values), np.uint16(0x7FFF), codes)
