@@ -1,0 +1,183 @@
+"""Convolutions over one and two axes, and their transposes, on tensor cores: three functions, as in minidl/ops/conv.py.
+
+Arrays lie with their channels last, so that layers which follow each other convert nothing: what comes out is
+(N, O, P, Q) to look at, and (N, P, Q, O) in memory.
+"""
+from itertools import product
+from math import prod
+
+from ...dispatch import Kernel, register
+from ...errors import MinidlError
+from ...ops.conv import Axis, conv_axes, transposed_axes
+from .activation import ACTIVATIONS
+from .arrays import ALIGNMENT, column_sum, dense, unless_served
+from .launch import cdiv, launch
+from .matmul import BUSY, LEAST_CHUNK, TILE, padded
+
+_ONE = Axis(1, count=1)                # the rows of a sequence
+
+
+# -- how arrays lie in memory ------------------------------------------------------------
+
+def _channels_last(xp, x, groups):
+    """(N, C, ...) as (N, H, W, G, C/G padded): a view where it lies like that; sequences have H = 1."""
+    x = x if x.ndim == 4 else x[:, :, None]
+    n, c, h, w = x.shape
+    channels = c // groups
+    x = x.transpose(0, 2, 3, 1).reshape(n, h, w, groups, channels)
+    if x.flags.c_contiguous and padded(channels) == channels and not x.data.ptr % ALIGNMENT:
+        return x
+    return _padded(xp, x)
+
+
+def _padded(xp, x):
+    """A copy of an array (..., C), channels padded with zeros."""
+    channels = x.shape[-1]
+    make = xp.empty if padded(channels) == channels else xp.zeros
+    copy = make((*x.shape[:-1], padded(channels)), x.dtype)
+    copy[..., :channels] = x
+    return copy
+
+
+def _filters(xp, weight):
+    """Weights (G, O, I, R, S) as (G, O, R, S, I padded)."""
+    return _padded(xp, weight.transpose(0, 1, 3, 4, 2))
+
+
+def _grouped(weight, groups):
+    """Weights (O, I, R, S) or (O, I, R) as (G, O/G, I, R, S)."""
+    weight = weight if weight.ndim == 4 else weight[:, :, None]
+    return weight.reshape(groups, len(weight) // groups, *weight.shape[1:])
+
+
+def _images(y, channels, ndim):
+    """(N, H, W, G, padded) as (N, G channels, H, W), or (N, G channels, W)."""
+    n, h, w, groups, _ = y.shape
+    y = y[..., :channels].reshape(n, h, w, groups * channels).transpose(0, 3, 1, 2)
+    return y if ndim == 4 else y[:, :, 0]
+
+
+def _both(axes):
+    """The axes of images, of those of sequences."""
+    return [_ONE, *axes][-2:]
+
+
+def _where(axes):
+    """What both kernels are told of windows, taps and strides."""
+    (h, w) = axes
+    return (h.count, w.count, h.size, w.size), (h.kernel * w.kernel, w.kernel, h.start, w.start, h.stride, w.stride,
+                                                h.dilation, w.dilation)
+
+
+# -- the three functions -----------------------------------------------------------------
+
+def _correlate_into(xp, y, places, images, filters, axes, scale=None, shift=None, activation="none"):
+    """A correlation, window (n, i, j) of it at element places . (1, n, i, j) of y."""
+    groups, outputs, *_, channels = filters.shape
+    windows, (seen, taps) = len(images) * prod([a.count for a in axes]), _where(axes)
+    launch("correlate", lambda c: (cdiv(windows, c["BLOCK_M"]) * cdiv(outputs, c["BLOCK_N"]), groups),
+           (images, filters, y, dense(xp, scale), dense(xp, shift), windows, *seen, channels, outputs, *taps, *places,
+            ACTIVATIONS[activation]), dtype=images.dtype.name)
+
+
+def correlate(xp, x, weight, axes, groups, scale=None, shift=None, activation="none"):
+    """activation(correlation of x (N, C, ...) with weight (O, C/groups, ...) * scale + shift): (N, O, ...)."""
+    filters, (h, w) = _filters(xp, _grouped(weight, groups)), axes
+    y = xp.empty((len(x), h.count, w.count, groups, padded(filters.shape[1])), x.dtype)
+    line = y.shape[3] * y.shape[4]
+    _correlate_into(xp, y, (0, h.count * w.count * line, w.count * line, line), _channels_last(xp, x, groups), filters,
+                    axes, scale, shift, activation)
+    return _images(y, filters.shape[1], x.ndim)
+
+
+def spread(xp, g, weight, axes, groups, shift=None):
+    """What outputs g (N, O, ...) send back to the elements that they saw, plus shift: (N, C, ...).
+
+    One correlation for each phase of the strides: see minidl/ops/conv.py.
+    """
+    filters, (h, w), images = _grouped(weight, groups).swapaxes(1, 2), axes, _channels_last(xp, g, groups)
+    channels, phases = filters.shape[1], [a.phases() for a in axes]
+    x = xp.empty((len(g), h.size, w.size, groups, padded(channels)), g.dtype)
+    if any([len(p) < min(a.stride, a.size) for p, a in zip(phases, axes)]):
+        x[..., :channels] = 0 if shift is None else shift.reshape(groups, channels)     # no window sees some elements
+    line = groups * padded(channels)
+    for (rows, row_taps, high), (columns, column_taps, wide) in product(*phases):
+        places = ((rows.start * w.size + columns.start) * line, h.size * w.size * line, rows.step * w.size * line,
+                  columns.step * line)
+        _correlate_into(xp, x, places, images, _filters(xp, filters[..., row_taps, column_taps]), (high, wide),
+                        shift=shift)
+    return _images(x, channels, g.ndim)
+
+
+def filter_gradient(xp, x, g, weight, axes, groups):
+    """The derivative of sum(g * correlate(x, weight)) in the weight."""
+    images, rows = _channels_last(xp, x, groups), _channels_last(xp, g, groups)
+    outputs, channels, (h, w) = len(weight) // groups, images.shape[-1], axes
+    windows, depth, (seen, taps) = len(x) * h.count * w.count, h.kernel * w.kernel * channels, _where(axes)
+    parts = max(1, min(BUSY // (cdiv(outputs, TILE) * cdiv(depth, TILE) * groups), windows // LEAST_CHUNK))
+    chunk = cdiv(max(cdiv(windows, parts), 1), TILE) * TILE
+    parts = max(1, cdiv(windows, chunk))
+    sums = xp.empty((parts, groups, outputs, depth), "float32")
+    launch("filter_gradient", lambda c: (cdiv(outputs, c["BLOCK_M"]) * cdiv(depth, c["BLOCK_N"]), groups, parts),
+           (images, rows, sums, windows, *seen, channels, outputs, *taps, chunk), dtype=x.dtype.name)
+    found = column_sum(xp, sums, x.dtype).reshape(groups * outputs, h.kernel, w.kernel, channels)
+    return found[..., :weight.shape[1]].transpose(0, 3, 1, 2).reshape(weight.shape)
+
+
+def _bias_gradient(xp, g):
+    rows = _channels_last(xp, g, 1)
+    return column_sum(xp, rows.reshape(prod(rows.shape[:3]), rows.shape[-1]), g.dtype)[:g.shape[1]]
+
+
+# -- the kernels -------------------------------------------------------------------------
+
+def _convolve(xp, x, weight, bias, stride, padding, dilation, groups):
+    axes = _both(conv_axes(x.shape, weight.shape, stride, padding, dilation, groups))
+    return correlate(xp, x, weight, axes, groups, shift=bias), axes
+
+
+def _convolve_backward(xp, g, axes, x, weight, bias, stride, padding, dilation, groups):
+    return ((lambda: spread(xp, g, weight, axes, groups)), (lambda: filter_gradient(xp, x, g, weight, axes, groups)),
+            None if bias is None else lambda: _bias_gradient(xp, g))
+
+
+def _transpose(xp, x, weight, bias, stride, padding, output_padding, groups, dilation):
+    axes = _both(transposed_axes(x.shape, weight.shape, bias, stride, padding, output_padding, groups, dilation))
+    return spread(xp, x, weight, axes, groups, shift=bias), axes
+
+
+def _transpose_backward(xp, g, axes, x, weight, bias, stride, padding, output_padding, groups, dilation):
+    return ((lambda: correlate(xp, g, weight, axes, groups)), (lambda: filter_gradient(xp, g, x, weight, axes, groups)),
+            None if bias is None else lambda: _bias_gradient(xp, g))
+
+
+def _unless(x, weight, groups, derive, *arguments):
+    if reason := unless_served("correlate", x):
+        return reason
+    try:
+        derive(*arguments)
+    except MinidlError:
+        return "odd arguments"
+    if not weight.size:
+        return "no weights"
+    if groups == len(weight) > 1 and weight.shape[1] == 1:
+        return "depthwise: tensor cores sum over channels, and here there is one"
+    return None
+
+
+def _refuses(arrays, params):
+    x, weight, _ = arrays
+    return _unless(x, weight, params["groups"], conv_axes, x.shape, weight.shape, params["stride"], params["padding"],
+                   params["dilation"], params["groups"])
+
+
+def _refuses_transpose(arrays, params):
+    x, weight, bias = arrays
+    return _unless(x, weight, params["groups"], transposed_axes, x.shape, weight.shape, bias, params["stride"],
+                   params["padding"], params["output_padding"], params["groups"], params["dilation"])
+
+
+for _rank in 1, 2:
+    register(Kernel(f"conv{_rank}d.triton", f"conv{_rank}d", "cuda", _convolve, _convolve_backward, _refuses))
+    register(Kernel(f"conv_transpose{_rank}d.triton", f"conv_transpose{_rank}d", "cuda", _transpose,
+                    _transpose_backward, _refuses_transpose))
