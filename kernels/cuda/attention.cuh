@@ -99,7 +99,7 @@ struct Scores {
            (mask == nullptr || a.mask.load(mask, query, key) != 0);
   }
   __device__ float score(float bent, int query, int key) const {
-    if (!sees(query, key)) return -INFINITE;
+    if (!sees(query, key)) return -infinity();
     return bent * factor + (bias == nullptr ? 0 : to_float(a.bias.load(bias, query, key)) * LOG2_E);
   }
   // The softcap's tangent of products, where there is one; else they stay.

@@ -37,7 +37,7 @@ struct Forward {
     q.base = shared;
     for (int i = 0; i < 2 * STAGES; i++) ring[i].base = shared + QueryTile::BYTES + i * KeyTile::BYTES;
     for (int m = 0; m < M; m++)
-      for (int i = 0; i < 2; i++) top[m][i] = -INFINITE, total[m][i] = 0;
+      for (int i = 0; i < 2; i++) top[m][i] = -infinity(), total[m][i] = 0;
   }
 
   __device__ void fetch(int block, int stage) const {
@@ -73,7 +73,7 @@ struct Forward {
   }
 
   __device__ void products(float (&p)[M][KEYS / 8][4], const KeyTile& keys) const {
-#pragma unroll 4
+#pragma unroll 2
     for (int d = 0; d < HEAD; d += STEP<T>) {
       Left<T> left[M];
 #pragma unroll
@@ -117,7 +117,7 @@ struct Forward {
 #pragma unroll
     for (int n = 0; n < KEYS / 8; n++) peak = fmaxf(peak, fmaxf(p[n][j], p[n][j + 1]));
     peak = row_maximum(peak);
-    const float floor = peak == -INFINITE ? 0 : peak;  // a row that sees nothing: its weights are 0
+    const float floor = peak == -infinity() ? 0 : peak;  // a row that sees nothing: its weights are 0
     const float fade = exp2(top - floor);
     top = peak;
     total *= fade;
@@ -181,7 +181,7 @@ struct Forward {
         const int query = first + row + 16 * m + 8 * i + lane_row();
         if (lane_column() == 0 && query < a.queries)
           logsum[(static_cast<i64>(b) * a.heads + h) * a.queries + query] =
-              (top[m][i] == -INFINITE ? 0 : top[m][i]) + log2f(total[m][i]);
+              (top[m][i] == -infinity() ? 0 : top[m][i]) + log2f(total[m][i]);
       }
   }
 };

@@ -81,7 +81,7 @@ struct Tile {
     const int thread = forgotten(static_cast<int>(threadIdx.x)), column = thread % CHUNKS, first = thread / CHUNKS;
     columns -= column * PER_CHUNK<T>;
     from += first * stride + column * PER_CHUNK<T>;
-    const i64 step = THREADS / CHUNKS * stride;
+    const i64 step = forgotten(THREADS / CHUNKS * stride);
     if (is_aligned(from) && stride % PER_CHUNK<T> == 0) {
 #pragma unroll
       for (int row = first; row < first + ROWS; row += THREADS / CHUNKS, from += step)
