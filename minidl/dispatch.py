@@ -48,9 +48,9 @@ def unregister(kernel):
     on_register.get(kernel.op, lambda: None)()
 
 
-def has_kernels(op):
-    """Does the table hold any kernel for this op?"""
-    return any(kernels for (name, _), kernels in TABLE.items() if name == op)
+def has_kernels(op, device=None):
+    """Does the table hold any kernel for this op, on any device or on one?"""
+    return any(kernels for (name, where), kernels in TABLE.items() if name == op and device in (None, where))
 
 
 def _candidates(op, device, policy):
@@ -58,9 +58,10 @@ def _candidates(op, device, policy):
     return kernels if policy == "auto" else [k for k in kernels if k.maker == policy]
 
 
-def least(op):
-    """The size of the first input below which no kernel of this op is asked."""
-    return min([k.least for (name, _), kernels in TABLE.items() if name == op for k in kernels], default=0)
+def least(op, device=None):
+    """The size of the first input below which no kernel of this op is asked, on any device or on one."""
+    return min([k.least for (name, where), kernels in TABLE.items() if name == op and device in (None, where)
+                for k in kernels], default=0)
 
 
 def choose(op, device, arrays, params):
@@ -77,7 +78,7 @@ def choose(op, device, arrays, params):
 
 def reasons(op, device, arrays, params):
     """Why each kernel would or would not run, one line each."""
-    fewest = least(op)
+    fewest = least(op, device.partition(":")[0])
     few = getattr(arrays[0], "size", fewest) < fewest
     rows = [f"{k.name}: not asked below {fewest} elements" if few else
             f"{k.name}: {k.refuses(arrays, params) or 'runs'}" for k in _candidates(op, device, _policy[0])]

@@ -203,8 +203,9 @@ def _run(op, arguments):
         if not op.exact and op.stage != "definition":
             lines.append(f"if chosen is None and getattr({first}, 'dtype', None) in HALVES: raise Halves")
         if _leads(op):                                     # an array of NumPy's, no half: less to ask
+            least = dispatch.least(op.name, "cpu")
             enough = f" if {arrays[0]}.size >= {least} else None" if least else ""
-            usual = ask.replace("DEVICE", "'cpu'") + enough
+            usual = ask.replace("DEVICE", "'cpu'") + enough if dispatch.has_kernels(op.name, "cpu") else "chosen = None"
             lines = [f"if _d is not None: {usual}", "else:", *_indent(1, lines)]
         run = "(forward if chosen is None else chosen.forward)"
         if op.stage == "definition":

@@ -191,7 +191,7 @@ def check_engine(kernel, op, inputs, params, dtype="float32", found=None):
     first = own[0][0] if op.contract.inputs[0].many else own[0]
     others = [k for k in dispatch.TABLE[op.name, kernel.device] if k is not kernel]
     ahead = [k for k in others if reason(k, op, inputs, params, dtype) is None]
-    if ahead or first.size < dispatch.least(op.name):
+    if ahead or first.size < dispatch.least(op.name, kernel.device):
         return
     to = moved if kernel.device != "cpu" else (lambda value: value)
     tensors, live = leaves(mapped(to, own))
