@@ -13,6 +13,7 @@ from .faults import Fault
 from .program import EXITED
 from .table import find
 
+WARP = 32
 READY = -1                       # in `waiting`: the lane waits for nothing
 DIVERGED = -1                    # instead of a block: lanes stand at different ones
 IDLE_ROUNDS = 20_000             # polling rounds in which memory never changed: nobody will come
@@ -45,7 +46,7 @@ class Scheduler:
         waiting: what each lane waits for: a barrier's number, or READY.
         executed: instructions so far, however many lanes ran them; `%clock` reads it.
         lane_instructions: the same, times lanes.
-        visits, lane_visits: per block, how often it ran and in how many lanes.
+        visits, warp_visits, lane_visits: per block, how often it ran, in how many warps and lanes.
     """
 
     def __init__(self, machine, seed=None):
@@ -56,7 +57,7 @@ class Scheduler:
         self.alive, self.calls, self.barriers = machine.alive, Calls(machine), Barriers(machine, self)
         self.traces, self.parts, self.transfers = {}, {}, {}
         self.executed, self.lane_instructions, self.limit = 0, 0, 20_000_000
-        self.visits, self.lane_visits = np.zeros(blocks, np.int64), np.zeros(blocks, np.int64)
+        self.visits, self.warp_visits, self.lane_visits = (np.zeros(blocks, np.int64) for _ in range(3))
         self.polled, self.changes, self._seen_changes, self._idle_rounds = False, 0, 0, 0
         self._open_gates = np.array([b.gate is not None and find(b.gate).anywhere for b in self.program.blocks] + [False])
         self.random = None if seed is None else np.random.default_rng(seed)
@@ -70,7 +71,7 @@ class Scheduler:
         self.calls.reset()
         self.barriers.reset()
         self.alive.set(lanes)
-        self.living = int(lanes.sum())
+        self._count_living()
         block = self._agree()
         while block != EXITED:
             block = self._run_together(block) if block >= 0 else self._run_some()
@@ -79,8 +80,12 @@ class Scheduler:
         """`lanes` leave the kernel."""
         self.next[lanes] = EXITED
         self.alive.set(self.next != EXITED)
-        self.living = int(self.alive.bool.sum())
+        self._count_living()
         self.barriers.release()
+
+    def _count_living(self):
+        self.living = int(self.alive.bool.sum())
+        self.living_warps = int(self.alive.bool.reshape(-1, WARP).any(1).sum())
 
     def mark_polled(self):
         """The running lanes looked at memory that other threads change: if they loop now, they may be waiting."""
@@ -102,7 +107,7 @@ class Scheduler:
             trace = self.traces[block, mode] = self._trace(block, mode)
         for run in trace.closures:
             run()
-        self._count(trace, self.living)
+        self._count(trace, self.living, self.living_warps)
         block = trace.finish()
         return self._agree() if block < 0 else block
 
@@ -164,7 +169,7 @@ class Scheduler:
         self.polled = False
         for run in trace.closures:
             run()
-        self._count(trace, int(active.sum()))
+        self._count(trace, int(active.sum()), int(active.reshape(-1, WARP).any(1).sum()))
         self.next[active] = number + 1
         trace.finish(active)
         if self.polled:                                  # back at the loop's start with nothing gained, perhaps
@@ -197,12 +202,13 @@ class Scheduler:
             self.transfers[block.number] = self.machine.bind_control(block)
         return self.transfers[block.number]
 
-    def _count(self, trace, lanes):
+    def _count(self, trace, lanes, warps):
         self.executed += trace.length
         self.lane_instructions += trace.length * lanes
         for block in trace.blocks:
             self.visits[block.number] += 1
             self.lane_visits[block.number] += lanes
+            self.warp_visits[block.number] += warps
         if self.executed > self.limit:
             machine, block = self.machine, trace.blocks[0]
             ins = (block.instructions or [block.ending])[0]
