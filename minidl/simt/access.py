@@ -98,7 +98,7 @@ def base_of(b, address):
 def observer(b, effect):
     """A closure that tells the observers of an access, or None where nobody watches."""
     observers, ins = b.machine.observers, b.ins
-    if not observers:
+    if not b.machine.observed:
         return None
 
     def tell(part, values=None):

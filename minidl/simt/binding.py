@@ -47,6 +47,7 @@ class RegisterFile:
             self.place[name] = width, rows.setdefault(width, 0)
             rows[width] += 1
         self.rows = {width: np.zeros((count, lanes), UNSIGNED[width]) for width, count in rows.items() if width in UNSIGNED}
+        self._views = {}
 
     def width(self, name):
         """Bits of a register: 1 for predicates, 16, 32 or 64."""
@@ -54,9 +55,12 @@ class RegisterFile:
 
     def view(self, width, kind):
         """All rows of one width read as `kind`; a narrower kind is the low part of each register."""
-        dtype, rows = DTYPE[kind], self.rows[width]
-        bits = dtype.itemsize * 8
-        return rows.view(dtype) if width == 1 or bits == width else rows.view(dtype)[:, ::width // bits]
+        view = self._views.get((width, kind))
+        if view is None:
+            dtype, rows = DTYPE[kind], self.rows[width]
+            step = 1 if width == 1 else width // (dtype.itemsize * 8)
+            view = self._views[width, kind] = rows.view(dtype) if step == 1 else rows.view(dtype)[:, ::step]
+        return view
 
     def row(self, name, kind):
         """One register read as `kind`."""

@@ -18,15 +18,23 @@ class Calls:
         layout = machine.layout
         self.top = np.full(self.lanes, layout.stack, np.uint64)
         self.frames = {name: np.full(self.lanes, layout.stack, np.uint64) for name in layout.frames}
+        self._rows = {name: {} for name in layout.frames}        # offset -> frame + offset
 
     def reset(self):
         """Empty stacks."""
         self.depth[:] = 0
         self.top[:] = self.machine.layout.stack
 
-    def frame(self, function):
-        """Where the frames of a recursive function are now, a row; None for a function whose locals have fixed places."""
-        return self.frames.get(function)
+    def local_row(self, function, offset):
+        """Addresses of what lies at `offset` in the frames of a recursive function: a row that moves with them."""
+        if offset not in self._rows[function]:
+            self._rows[function][offset] = self.frames[function] + np.uint64(offset)
+        return self._rows[function][offset]
+
+    def _moved(self, function, lanes):
+        """The frames of `lanes` have changed."""
+        for offset, row in self._rows[function].items():
+            row[lanes] = self.frames[function][lanes] + np.uint64(offset)
 
     def storage(self, function, name):
         """The bytes (lanes, size) of a .param variable of a device function, or of a call in any function."""
@@ -112,6 +120,7 @@ class Calls:
             size = np.uint64(self.machine.layout.frames[callee.name])
             self.frames[callee.name][lanes] = self.top[lanes]
             self.top[lanes] += size
+            self._moved(callee.name, lanes)
             if (self.top[lanes] > self.machine.layout.local).any():
                 raise Fault(f"stack overflow: more than {self.machine.layout.local} bytes of local memory in {callee.name}, address {LOCAL:#x}")
 
@@ -120,3 +129,4 @@ class Calls:
             rows[:, lanes] = saved[:, lanes]
         if callee.name in self.frames:
             self.top[lanes] -= np.uint64(self.machine.layout.frames[callee.name])
+            self._moved(callee.name, lanes)

@@ -5,7 +5,7 @@ from .binding import Binding, Mask, RegisterFile
 from .faults import Finding, PtxError
 from .fusion import runs
 from .kinds import DTYPE, UNSIGNED
-from .layout import Layout
+from .layout import function_address, place_variables
 from .memory import CODE, Global, Window
 from .schedule import Scheduler
 from .syntax import Register, Symbol
@@ -16,62 +16,96 @@ WARP = 32
 
 
 class Machine:
-    """Executes one kernel for a chunk of thread blocks at once.
+    """Executes one kernel for a chunk of thread blocks at once; may be prepared for one launch after another.
 
     Lanes are all threads of all blocks of the chunk, block after block; a block's last warp is filled up with idle lanes.
 
+    Args:
+        program: the linked kernel.
+        ctas: thread blocks per chunk.
+        block: threads per block, three numbers.
+        dynamic_shared: bytes of dynamic shared memory per block.
+        track: whether to notice reads of shared memory that nobody wrote.
+        observed: whether observers will watch.
+        tracer: called before every instruction, or None.
+
     Attributes:
         lanes: how many.
-        ctas: thread blocks in the chunk.
         threads: lanes per block, a multiple of 32.
-        block, grid: the launch's shape, three numbers each.
+        grid: of the launch, three numbers.
         cta_of, warp_of: the block and the warp of every lane.
         files: function name -> RegisterFile.
         spaces: "global", "shared", "local" -> Space.
+        parameters: kernel parameter -> its bytes.
         observers: the race check, the counters.
-        tracer: called before every instruction, or None.
+        warnings, printed: findings, and what printf wrote, since `prepare`.
     """
 
-    def __init__(self, program, ctas, block, grid, memory, layout, dynamic_shared=0, track=False, observers=(), tracer=None,
-                 seed=None):
-        self.program, self.source, self.block, self.grid = program, program.source, block, grid
+    def __init__(self, program, ctas, block, dynamic_shared=0, track=False, observed=False, tracer=None):
+        self.program, self.source, self.block, self.ctas = program, program.source, block, ctas
         self.size = int(np.prod(block))
-        self.threads, self.ctas = -(-self.size // WARP) * WARP, ctas
-        self.lanes = ctas * self.threads
-        self.observers, self.tracer, self.layout = list(observers), tracer, layout
+        self.threads = -(-self.size // WARP) * WARP
+        self.lanes, self.layout = ctas * self.threads, program.layout
+        self.observed, self.observers, self.tracer = observed, [], tracer
         self.lane = np.arange(self.lanes)
         self.cta_of, self.warp_of, self.lane_in_warp = self.lane // self.threads, self.lane // WARP, self.lane % WARP
         self.files = {f.name: RegisterFile(f, self.lanes) for f in program.functions}
-        self.shared_size = layout.static_shared + dynamic_shared
-        everywhere = np.zeros(self.lanes, np.int64)
-        self.spaces = {"global": Global(self, memory),
+        self.shared_size, layout = self.layout.static_shared + dynamic_shared, self.layout
+        self.spaces = {"global": Global(self),
                        "shared": Window("shared", self, ctas, self.shared_size, self.cta_of, track),
                        "local": Window("local", self, self.lanes if layout.local else 1, layout.local,
-                                       self.lane if layout.local else everywhere)}
-        self.memory, self.warnings, self.printed, self.first_cta, self._warned = memory, [], [], 0, set()
+                                       self.lane if layout.local else np.zeros(self.lanes, np.int64))}
+        self.parameters = {v.name: np.zeros(v.size, np.uint8) for v in program.kernel.parameters}
         self._specials, self._bound, self._parts = self._special_registers(dynamic_shared), {}, {}
+        self._addresses, self.first_cta = {}, 0
         self.carry = np.zeros(self.lanes, np.uint8)      # the flag CC.CF of add.cc and kin
         self.scratch_rows, self.alive, self.mask, self.guard = {}, Mask(self.lanes), Mask(self.lanes), Mask(self.lanes)
-        self.schedule = Scheduler(self, seed)
+        self.schedule = Scheduler(self)
+
+    def prepare(self, memory, grid, arguments, observers=(), seed=None, limit=20_000_000):
+        """Make ready for a launch.
+
+        Args:
+            memory: the GlobalMemory.
+            grid: blocks, three numbers.
+            arguments: the bytes of each kernel parameter, in order.
+            observers: who watches.
+            seed, limit: see `launch`.
+        """
+        self.memory, self.grid, self.observers[:] = memory, grid, observers
+        self.warnings, self.printed, self._warned = [], [], set()
+        self.spaces["global"].use(memory)
+        for raw, given in zip(self.parameters.values(), arguments):
+            raw[:] = np.frombuffer(given, np.uint8)
+        self._variables = place_variables(self.program, memory)
+        self._parameter_at = {name: memory.put(self.parameters[name], f"parameter {name}")
+                              for name in self.program.parameters_in_memory}
+        workspace = memory.allocate(64, "grid workspace")
+        for name, value in [(f"%nctaid.{axis}", n) for axis, n in zip("xyz", grid)] + [
+                (f"%nclusterid.{axis}", n) for axis, n in zip("xyz", grid)] + [
+                ("%envreg1", workspace >> 32), ("%envreg2", workspace & 0xFFFFFFFF)]:
+            self._specials[name][:] = value
+        for (function, symbol), cell in self._addresses.items():
+            cell[0] = self._address(function, symbol)
+        self.schedule.prepare(seed, limit)
 
     # -- what operands refer to -----------------------------------------------------------------------------------
     def _special_registers(self, dynamic_shared):
         linear, (bx, by, _) = self.lane % self.threads, self.block
         lane = self.lane_in_warp.astype(np.uint64)
-        below = (np.uint64(1) << lane) - np.uint64(1)
-        full = np.uint64(0xFFFFFFFF)
+        below, full = (np.uint64(1) << lane) - np.uint64(1), np.uint64(0xFFFFFFFF)
+        upto = below * np.uint64(2) + np.uint64(1)
         values = {"%laneid": lane, "%warpid": linear // WARP, "%nwarpid": self.threads // WARP, "%smid": 0, "%nsmid": 1,
-                  "%gridid": 1, "%lanemask_lt": below, "%lanemask_eq": below + np.uint64(1), "%lanemask_le": below * 2 + 1,
-                  "%lanemask_gt": full & ~(below * np.uint64(2) + np.uint64(1)), "%lanemask_ge": full & ~below,
-                  "%total_smem_size": self.shared_size, "%dynamic_smem_size": dynamic_shared, "%aggr_smem_size": self.shared_size,
+                  "%gridid": 1, "%lanemask_lt": below, "%lanemask_eq": upto - below, "%lanemask_le": upto,
+                  "%lanemask_gt": full & ~upto, "%lanemask_ge": full & ~below, "%total_smem_size": self.shared_size,
+                  "%dynamic_smem_size": dynamic_shared, "%aggr_smem_size": self.shared_size,
                   "%is_explicit_cluster": 0, "%cluster_ctarank": 0, "%cluster_nctarank": 1}
         tid = linear % bx, linear // bx % by, linear // (bx * by)
         for axis, name in enumerate("xyz"):
-            values |= {f"%tid.{name}": tid[axis], f"%ntid.{name}": self.block[axis], f"%nctaid.{name}": self.grid[axis],
+            values |= {f"%tid.{name}": tid[axis], f"%ntid.{name}": self.block[axis], f"%nctaid.{name}": 0,
                        f"%ctaid.{name}": 0, f"%cluster_ctaid.{name}": 0, f"%cluster_nctaid.{name}": 1,
-                       f"%nclusterid.{name}": self.grid[axis], f"%clusterid.{name}": 0}
-        workspace = self.layout.workspace                # of cooperative groups' grid barrier
-        values |= {f"%envreg{k}": 0 for k in range(32)} | {"%envreg1": workspace >> 32, "%envreg2": workspace & 0xFFFFFFFF}
+                       f"%nclusterid.{name}": 0, f"%clusterid.{name}": 0}
+        values |= {f"%envreg{k}": 0 for k in range(32)}  # 1 and 2: the workspace of cooperative groups' grid barrier
         return {name: np.broadcast_to(np.asarray(v), self.lanes).astype(np.uint32) for name, v in values.items()}
 
     def special(self, name, kind):
@@ -86,17 +120,31 @@ class Machine:
         return row.view(dtype) if row.itemsize == dtype.itemsize else row.astype(dtype)
 
     def address(self, symbol, ins):
-        """The address (uint64) of a variable or function as `ins` sees it: one element, or one per lane."""
-        frame = self.schedule.calls.frame(ins.function.name)
-        local = self.layout.local_of.get((ins.function.name, symbol.name))
-        if local is not None:
-            return frame + np.uint64(local + symbol.offset) if frame is not None else np.array([local + symbol.offset], np.uint64)
+        """The address (uint64) of a variable or function as `ins` sees it: one element, or one per lane.
+
+        Raises:
+            PtxError: there is nothing of that name.
+        """
+        function, calls = ins.function.name, self.schedule.calls
+        if function in calls.frames and (function, symbol.name) in self.layout.local_of:
+            return calls.local_row(function, self.layout.local_of[function, symbol.name] + symbol.offset)
+        key = function, symbol
+        if key not in self._addresses:
+            self._addresses[key] = np.array([self._address(*key, ins)], np.uint64)
+        return self._addresses[key]
+
+    def _address(self, function, symbol, ins=None):
+        if (function, symbol.name) in self.layout.local_of:
+            return self.layout.local_of[function, symbol.name] + symbol.offset
         if symbol.name in self.program.addresses:
-            return np.array([CODE + 16 * self.program.addresses[symbol.name]], np.uint64)
-        at = self.layout.find(ins.function.name, symbol.name)
-        if at is None:
-            raise PtxError(f"[simt] line {ins.line}: {symbol.name} is no variable, function or parameter: {self.describe(ins)}")
-        return np.array([at + symbol.offset], np.uint64)
+            return function_address(self.program, symbol.name)
+        for places in (self.layout.shared, self._variables):
+            for scope in (function, None):
+                if (scope, symbol.name) in places:
+                    return places[scope, symbol.name] + symbol.offset
+        if symbol.name in self._parameter_at:
+            return self._parameter_at[symbol.name] + symbol.offset
+        raise PtxError(f"[simt] line {ins.line}: {symbol.name} is no variable, function or parameter: {self.describe(ins)}")
 
     def part(self, kind):
         """State that a family of instructions keeps for this machine, made when first asked for: an object of class `kind`

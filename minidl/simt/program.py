@@ -1,8 +1,10 @@
 """A kernel and the functions it may call, cut into blocks."""
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from .faults import PtxError
-from .syntax import Function, Instruction, Register, Symbol
+from .layout import Layout
+from .syntax import Function, Instruction, Register, Special, Symbol
 from .table import UnknownInstruction, find
 
 EXITED = 1 << 30                 # the block number of lanes that have left the kernel
@@ -36,6 +38,24 @@ class Program:
     starts: dict = field(default_factory=dict)           # (function name, instruction index) -> block number
     recursive: set = field(default_factory=set)          # names of functions that may be active twice on a lane
     addresses: dict = field(default_factory=dict)        # function name -> number, for calls through pointers
+    machines: list = field(default_factory=list)         # that have run it; `launch` keeps a few
+
+    @cached_property
+    def layout(self):
+        """Where shared and local variables are."""
+        return Layout(self)
+
+    @cached_property
+    def parameters_in_memory(self):
+        """Names of the kernel's parameters whose address it takes."""
+        names = {v.name for v in self.kernel.parameters}
+        return sorted({o.name for ins in self.kernel.instructions if "param" not in ins.opcode
+                       for o in ins.operands if isinstance(o, Symbol)} & names)
+
+    @cached_property
+    def specials(self):
+        """Names of the special registers that it reads."""
+        return {o.name for ins in self.instructions() for o in ins.operands if isinstance(o, Special)}
 
     def target(self, ins, label):
         """The block a branch of `ins` leads to."""
@@ -57,24 +77,8 @@ class Program:
 def link(source, kernel):
     """The Program of one kernel: its callees first, so that lanes inside a call run before lanes behind it."""
     program = Program(source, source.functions[kernel])
-    pointed = _pointed_at(source)
-    program.addresses = {name: number for number, name in enumerate(sorted(pointed))}
-    calls, order = {}, []
-
-    def visit(function):
-        if function.name in calls:
-            return
-        calls[function.name] = set()
-        for ins in function.instructions:
-            if ins.name == "call":
-                target = ins.operands[1]
-                called = pointed if isinstance(target, Register) else {target.name}
-                calls[function.name] |= called
-                for name in sorted(called):
-                    if source.functions.get(name) is not None and source.functions[name].defined:
-                        visit(source.functions[name])
-        order.append(function)
-    visit(program.kernel)
+    program.addresses = {name: k for k, name in enumerate(n for n, f in source.functions.items() if not f.entry)}
+    calls, order = _calls(program)
     program.functions = order
     program.recursive = {name for name in calls if name in _reachable(calls, name)}
     for function in order:
@@ -82,21 +86,39 @@ def link(source, kernel):
     return program
 
 
+def _calls(program):
+    """({function name: names it may call}, the functions, callees before callers). Through a pointer any function may be called
+    whose address is taken in the program or in an initialiser."""
+    functions = program.source.functions
+    pointed = {symbol.name for v in program.source.variables.values() for _, symbol in v.relocations} & program.addresses.keys()
+    while True:
+        calls, order, through = {}, [], set()
+
+        def visit(function):
+            calls[function.name] = called = set()
+            for ins in function.instructions:
+                if ins.opcode[0] == "call":
+                    called |= pointed if isinstance(ins.operands[1], Register) else {ins.operands[1].name}
+                else:
+                    through.update(o.name for o in ins.operands if isinstance(o, Symbol) and o.name in program.addresses)
+            for name in sorted(called - calls.keys()):
+                if name not in calls and name in functions and functions[name].defined:
+                    visit(functions[name])
+            order.append(function)
+        visit(program.kernel)
+        if through <= pointed:
+            return calls, order
+        pointed |= through
+
+
 def _reachable(calls, start):
+    """Names of functions that a function may call, at any depth."""
     found, front = set(), [start]
     while front:
         fresh = calls.get(front.pop(), set()) - found
         found |= fresh
         front += fresh
     return found
-
-
-def _pointed_at(source):
-    """Names of functions whose address is taken somewhere in the module."""
-    named = {symbol.name for v in source.variables.values() for _, symbol in v.relocations}
-    named |= {o.name for f in source.functions.values() for ins in f.instructions if ins.name != "call"
-              for o in ins.operands if isinstance(o, Symbol)}
-    return {name for name in named if name in source.functions and not source.functions[name].entry}
 
 
 def _cut(program, function):

@@ -31,11 +31,12 @@ class Transfer(NamedTuple):
 
 
 class Trace:
-    """Closures of a block and those it falls through to, then the ending."""
+    """Closures of a block and those it falls through to, then the ending. `runs`, `warps` and `lanes` count."""
 
     def __init__(self, blocks, closures, finish):
         self.blocks, self.closures, self.finish = blocks, closures, finish
         self.length = sum(len(b.instructions) + (b.ending is not None) for b in blocks)
+        self.runs = self.warps = self.lanes = 0
 
 
 class Scheduler:
@@ -46,21 +47,38 @@ class Scheduler:
         waiting: what each lane waits for: a barrier's number, or READY.
         executed: instructions so far, however many lanes ran them; `%clock` reads it.
         lane_instructions: the same, times lanes.
-        visits, warp_visits, lane_visits: per block, how often it ran, in how many warps and lanes.
+        changes: stores and atomics that changed memory.
     """
 
-    def __init__(self, machine, seed=None):
+    def __init__(self, machine):
         self.machine, self.program = machine, machine.program
-        lanes, blocks = machine.lanes, len(machine.program.blocks)
+        lanes = machine.lanes
         self.next, self.waiting = np.zeros(lanes, np.int32), np.full(lanes, READY, np.int32)
         self.held, self.deferred, self.passed = (np.zeros(lanes, bool) for _ in range(3))
         self.alive, self.calls, self.barriers = machine.alive, Calls(machine), Barriers(machine, self)
         self.traces, self.parts, self.transfers = {}, {}, {}
-        self.executed, self.lane_instructions, self.limit = 0, 0, 20_000_000
-        self.visits, self.warp_visits, self.lane_visits = (np.zeros(blocks, np.int64) for _ in range(3))
-        self.polled, self.changes, self._seen_changes, self._idle_rounds = False, 0, 0, 0
         self._open_gates = np.array([b.gate is not None and find(b.gate).anywhere for b in self.program.blocks] + [False])
+        self.polled, self.changes = False, 0
+        self.prepare()
+
+    def prepare(self, seed=None, limit=20_000_000):
+        """A launch starts: count from zero."""
+        self.executed, self.lane_instructions, self.limit = 0, 0, limit
+        self.changes = self._seen_changes = self._idle_rounds = 0
         self.random = None if seed is None else np.random.default_rng(seed)
+        for trace in self._all_traces():
+            trace.runs = trace.warps = trace.lanes = 0
+
+    def _all_traces(self):
+        return [*self.traces.values(), *(trace for trace, _ in self.parts.values())]
+
+    def visits(self):
+        """How often each block of the program has run since the launch started, in how many warps and in how many lanes."""
+        counts = np.zeros((3, len(self.program.blocks)), np.int64)
+        for trace in self._all_traces():
+            for block in trace.blocks:
+                counts[:, block.number] += trace.runs, trace.warps, trace.lanes
+        return counts
 
     def run(self, lanes):
         """Run `lanes` (boolean) from the kernel's start until all have left it."""
@@ -205,10 +223,9 @@ class Scheduler:
     def _count(self, trace, lanes, warps):
         self.executed += trace.length
         self.lane_instructions += trace.length * lanes
-        for block in trace.blocks:
-            self.visits[block.number] += 1
-            self.lane_visits[block.number] += lanes
-            self.warp_visits[block.number] += warps
+        trace.runs += 1
+        trace.warps += warps
+        trace.lanes += lanes
         if self.executed > self.limit:
             machine, block = self.machine, trace.blocks[0]
             ins = (block.instructions or [block.ending])[0]

@@ -4,7 +4,6 @@ import re
 import numpy as np
 
 from .faults import Fault, UnknownInstruction
-from .layout import HEAP
 from .memory import GLOBAL, LOCAL
 
 SPECIFIER = re.compile(r"%(?P<flags>[-+ #0]*)(?P<width>\*|\d*)(?P<precision>\.(?:\*|\d*))?(?P<length>hh|ll|[hljzt])?(?P<letter>[a-zA-Z%])")
@@ -110,46 +109,32 @@ def _assert(b):
     return run
 
 
-class Heap:
-    """Device-side malloc: blocks are never used twice within a launch, so that a dangling pointer is found out."""
-
-    def __init__(self, machine):
-        self.memory, self.given, self.living = machine.memory, 0, set()
-
-    def reset(self):
-        """A chunk starts; the heap outlives it."""
-
-    def allocate(self, size):
-        """An address, or 0 when the heap is used up."""
-        if self.given + size > HEAP:
-            return 0
-        self.given += size + self.memory.GAP
-        address = self.memory.allocate(max(size, 1), "device malloc", track=True)
-        self.living.add(address)
-        return address
-
-
 def _malloc(b):
-    size, result, heap = _argument(b, 0, "u8"), _result(b, "u8"), b.machine.part(Heap)
+    """malloc(bytes): an address, 0 where memory is used up. No bytes are given twice within a launch."""
+    size, result, machine = _argument(b, 0, "u8"), _result(b, "u8"), b.machine
 
     def run(lanes):
         for lane in np.nonzero(lanes)[0]:
-            result[lane] = heap.allocate(int(size[lane]))
+            try:
+                result[lane] = machine.memory.allocate(max(int(size[lane]), 1), "device malloc", track=True)
+                machine.memory.heap.add(int(result[lane]))
+            except MemoryError:
+                result[lane] = 0
     return run
 
 
 def _free(b):
-    address, heap, machine = _argument(b, 0, "u8"), b.machine.part(Heap), b.machine
+    """free(address): touching the bytes is out of bounds from now on."""
+    address, machine = _argument(b, 0, "u8"), b.machine
 
     def run(lanes):
-        for lane in np.nonzero(lanes)[0]:
+        for lane in np.nonzero(lanes & (address != 0))[0]:
             given = int(address[lane])
-            if given and given not in heap.living:
+            if given not in machine.memory.heap:
                 raise Fault(f"free of {given:#x}, which malloc did not give or which was freed before, in {machine.lane_name(lane)}: "
                             f"{machine.describe(b.ins)}", b.ins.text, machine.where(b.ins), [machine.lane_name(lane)], [given])
-            if given:
-                heap.living.discard(given)
-                machine.memory.release(given)
+            machine.memory.heap.discard(given)
+            machine.memory.release(given)
     return run
 
 

@@ -156,11 +156,11 @@ class GlobalShadow:
         self.races, self.clocks, self.grain, self.threads = races, races.clocks, races.grain["global"], races.threads
         self.first, cells = {}, 0                        # start of a buffer -> its first cell
         self.starts, self.bases = [], []
-        for region in stored:
-            self.first[region.start] = cells
-            self.starts.append(region.start)
+        for start, size in stored:
+            self.first[start] = cells
+            self.starts.append(start)
             self.bases.append(cells)
-            cells += -(-region.data.size // self.grain)
+            cells += -(-size // self.grain)
         self.writer, self.time, self.by = np.full(cells, -1, np.int64), np.zeros(cells, np.int32), np.zeros(cells, np.int32)
         self.strong = np.zeros(cells, np.int8)           # 0 weak, 1 strong within its block, 2 strong
         self.reader, self.read_time, self.read_by = np.full((2, cells), -1, np.int64), np.zeros((2, cells), np.int32), np.zeros((2, cells), np.int32)

@@ -1,5 +1,6 @@
 """What PTX text is made of once parsed: operands, instructions, variables, functions and the module."""
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple, Union
 
 from .kinds import BITS
@@ -106,19 +107,39 @@ class Variable:
 
 
 @dataclass(eq=False)
-class Function:
-    """A kernel (`entry`) or a device function."""
-    name: str
-    entry: bool
-    parameters: list
-    returns: list
+class Body:
+    """What is between a function's braces."""
     instructions: list = field(default_factory=list)
     labels: dict = field(default_factory=dict)           # label -> index of the instruction it precedes
     registers: dict = field(default_factory=dict)        # register -> type
-    variables: dict = field(default_factory=dict)        # name -> Variable declared in the body
-    tables: dict = field(default_factory=dict)           # .branchtargets label -> labels
-    attributes: dict = field(default_factory=dict)       # "reqntid" -> (128, 1, 1), ...
-    defined: bool = False                                # has a body
+    variables: dict = field(default_factory=dict)        # name -> Variable
+    tables: dict = field(default_factory=dict)           # label of .branchtargets -> labels
+
+
+class Function:
+    """A kernel (`entry`) or a device function. Its body is read when it is first looked at.
+
+    Attributes:
+        name, entry: what it is called; whether it is a kernel.
+        parameters, returns: lists of Variable.
+        attributes: "reqntid" -> (128, 1, 1), and the like.
+        defined: whether it has a body.
+        body: the Body; `instructions`, `labels`, `registers`, `variables`, `tables` are its parts.
+    """
+
+    def __init__(self, name, entry, parameters, returns, read=None):
+        self.name, self.entry, self.parameters, self.returns, self._read = name, entry, parameters, returns, read
+        self.attributes, self.defined = {}, read is not None
+
+    @cached_property
+    def body(self):
+        return self._read(self) if self._read else Body()
+
+    instructions = property(lambda self: self.body.instructions)
+    labels = property(lambda self: self.body.labels)
+    registers = property(lambda self: self.body.registers)
+    variables = property(lambda self: self.body.variables)
+    tables = property(lambda self: self.body.tables)
 
 
 @dataclass(eq=False)

@@ -10,7 +10,7 @@ from ..table import collective, control, effect
 def warp_barrier(b):
     """bar.warp.sync mask: the named lanes meet and see each other's memory."""
     machine, members = b.machine, b.full(b.ins.operands[0], "u32")
-    if not machine.observers or b.blend and b.mask is machine.mask:      # some lanes: the scheduler has told the observers
+    if not machine.observed or b.blend and b.mask is machine.mask:      # some lanes: the scheduler has told the observers
         return lambda: None
     everyone = np.ones(b.lanes, bool)
 
@@ -72,7 +72,7 @@ def fence(b):
     """membar and fence: order this thread's accesses before it against those behind it, as other threads see them."""
     machine, active = b.machine, b.active
     scope = b.ins.first(("cta", "cluster", "gpu", "sys", "gl"), "gpu").replace("gl", "gpu")
-    if b.ins.has("proxy", "mbarrier_init") or not machine.observers:
+    if b.ins.has("proxy", "mbarrier_init") or not machine.observed:
         return lambda: None
 
     def run():

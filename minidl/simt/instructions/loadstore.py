@@ -60,8 +60,8 @@ def _load_parameter(b, address):
     """ld.param: of a kernel's parameter the same for all lanes, of a call's argument or result one per lane."""
     machine, function, names = b.machine, b.ins.function, parts(b.ins.operands[0])
     dtype, rows, at = DTYPE[b.kind], _rows(b, names, b.kind), address.offset + address.base.offset
-    if function.entry and address.base.name in machine.layout.parameters:
-        raw = machine.layout.parameters[address.base.name]
+    if function.entry and address.base.name in machine.parameters:
+        raw = machine.parameters[address.base.name]
         values = raw[at:at + dtype.itemsize * len(rows)].view(dtype)
 
         def fill():
