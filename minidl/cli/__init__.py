@@ -4,12 +4,13 @@ import sys
 import typer
 
 from ..errors import MinidlError
-from . import demo, doctor
+from . import demo, doctor, lab
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="A deep-learning framework written from scratch.")
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
+app.add_typer(lab.app, name="lab")
 
 
 def main():

@@ -28,6 +28,7 @@ from .faults import CompileError, Fault, Finding, PtxError, UnknownInstruction
 from .launch import Module, Result, launch, load
 from .memory import GlobalMemory
 from .races import Race
+from .stepper import Step, Stepper
 
-__all__ = ["CompileError", "Fault", "Finding", "GlobalMemory", "Module", "PtxError", "Race", "Result", "UnknownInstruction",
-           "compile_cuda", "launch", "load"]
+__all__ = ["CompileError", "Fault", "Finding", "GlobalMemory", "Module", "PtxError", "Race", "Result", "Step", "Stepper",
+           "UnknownInstruction", "compile_cuda", "launch", "load"]
