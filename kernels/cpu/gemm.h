@@ -5,7 +5,7 @@
 // slices added in order: its bits depend on K only, not on threads, blocking or its place.
 // (Products with few rows or columns sum in an order of their own: thin.h.)
 //
-// A panel of A stays in L1 while a block of B goes by from L2: nothing else is read twice from further away.
+// A panel of A stays in L1 while a block of B goes by from L2. It is packed only where tiles cannot read it in place.
 //
 // Source: Goto, van de Geijn 2008, "Anatomy of high-performance matrix multiplication".
 #pragma once
@@ -91,20 +91,14 @@ void pack_a_task(const Slices<T>& slices, int64_t first, const Panels& panels, i
 
 // -- the product ------------------------------------------------------------------------------------------------------
 
-// Into how many tasks a product is cut, side by side. From the shape alone.
-struct Grid {
-  static constexpr int64_t SHORT = 20 * MR;  // rows for which a task packs its columns of B itself
-  static constexpr int64_t TALL = 80 * MR, WIDE = 256;
-  int64_t rows, columns;
-  Grid(int64_t M, int64_t N, int64_t K, int64_t nr) {
-    const double work = 2e-6 * static_cast<double>(M * N) * static_cast<double>(K);
-    const int64_t want = static_cast<int64_t>(min(max(work, 1.), 16.));
-    columns = min(max(ceil_div(N, WIDE), M <= SHORT ? want : 1), ceil_div(N, nr));
-    rows = min(max(ceil_div(M, TALL), ceil_div(want, columns)), Panels(M).count);
-  }
-  bool shares_a() const { return columns > 1; }  // (what one task alone reads it packs itself)
-  bool shares_b() const { return rows > 1; }
-};
+// Can tiles read A where it is? Its rows lie along memory, and those of a panel do not compete for the same lines of L1
+// (as they do at a multiple of 4 KiB from each other).
+template <class T>
+bool is_read_in_place(const Strided<T>& A) {
+  constexpr int64_t ALIAS = 4096;
+  const int64_t bytes = (A.rs < 0 ? -A.rs : A.rs) * static_cast<int64_t>(sizeof(T)), past = bytes % ALIAS;
+  return A.cs == 1 && (bytes <= ALIAS / 2 || min(past, ALIAS - past) * MR >= ALIAS / 2);
+}
 
 template <class T>
 struct Factors {
@@ -115,6 +109,25 @@ struct Factors {
   int64_t ldc;
   const Epilogue<T>& epilogue;
   bool accumulate;
+  bool a_in_place = is_read_in_place(A);
+};
+
+// Into how many tasks M x N x K of a product are cut, side by side. From shape and layout alone.
+template <class T>
+struct Grid {
+  static constexpr int64_t TALL = 80 * MR;                            // rows of a task
+  static constexpr int64_t BLOCK = (int64_t{640} << 10) / sizeof(T);  // elements of B in L2
+  int64_t rows, columns;
+  bool share_a, share_b;  // packed by all, for all tasks; or by each what it alone reads
+  Grid(const Factors<T>& f, int64_t M, int64_t N, int64_t K) {
+    const double work = 2e-6 * static_cast<double>(M * N) * static_cast<double>(K);  // in 4 us or so
+    const int64_t want = max<int64_t>(1, static_cast<int64_t>(max(min(work, 8.), min(work / 256, 32.))));
+    columns = max(ceil_div(N * min(K, Slices<T>(f.K).depth), BLOCK), M <= TALL ? want : 1);
+    columns = min(columns, ceil_div(N, NR<T>));
+    rows = min(max(ceil_div(M, TALL), ceil_div(want, columns)), Panels(M).count);
+    share_a = columns > 1 && !f.a_in_place;
+    share_b = rows > 1 && !f.packed;
+  }
 };
 
 // Rows [m0, m1) x columns [n0, n1) x slices [first, end): as much as L3 holds of both factors, packed.
@@ -122,7 +135,7 @@ template <class T>
 struct Chunk {
   const Factors<T>& f;
   const Slices<T>& slices;
-  const Grid& grid;
+  const Grid<T>& grid;
   T *shared_a, *shared_b;
   int64_t m0, m1, n0, n1, first, end;
   Panels panels{m1 - m0};
@@ -130,8 +143,8 @@ struct Chunk {
 
   void pack_shared() const {
     const int64_t groups = ceil_div(panels.rows, PACKED_TOGETHER), count = end - first;
-    const int64_t of_a = grid.shares_a() ? groups * count : 0;
-    const int64_t of_b = grid.shares_b() && !f.packed && !m0 ? ceil_div(n1 - n0, PACKED_TOGETHER) * count : 0;
+    const int64_t of_a = grid.share_a ? groups * count : 0;
+    const int64_t of_b = grid.share_b && !m0 ? ceil_div(n1 - n0, PACKED_TOGETHER) * count : 0;
     parallel_for(of_a + of_b, [&](int64_t t) {
       if (t < of_a)
         pack_a_task(slices, first, panels, groups, A, t, shared_a);
@@ -147,36 +160,42 @@ struct Chunk {
       const int64_t p0 = panels.count * row / grid.rows, p1 = panels.count * (row + 1) / grid.rows;
       const int64_t from = slivers * column / grid.columns * NR<T>;
       const int64_t to = min(n1 - n0, slivers * (column + 1) / grid.columns * NR<T>);
-      Scratch<T> own_a(grid.shares_a() ? 0 : MR * slices.depth);
-      Scratch<T> own_b(f.packed || grid.shares_b() ? 0 : round_up(to - from, NR<T>) * slices.depth);
+      Scratch<T> own_a(grid.share_a || f.a_in_place ? 0 : MR * slices.depth);
+      Scratch<T> own_b(grid.share_b || f.packed ? 0 : round_up(to - from, NR<T>) * slices.depth);
       for (int64_t slice = first; slice < end; slice++) {
         const int64_t k0 = slices.start(slice), kc = slices.size(slice);
         const T* b = block_of_b(k0, kc, from, to, own_b);
-        for (int64_t p = p0; p < p1; p++) {
-          T* a = grid.shares_a() ? shared_a + (k0 - slices.start(first)) * panels.rows + panels.start(p) * kc
-                                 : own_a.get();
-          if (!grid.shares_a()) pack_panel(A, panels, p, k0, kc, a);
-          row_of_tiles(slice, p, a, from, to, b);
-        }
+        for (int64_t p = p0; p < p1; p++)
+          if (f.a_in_place)
+            row_of_tiles<IN_ROWS>(slice, p, A.at(panels.start(p), k0), from, to, b);
+          else
+            row_of_tiles<0>(slice, p, panel_of_a(p, k0, kc, own_a), from, to, b);
       }
     });
   }
 
+  const T* panel_of_a(int64_t panel, int64_t k0, int64_t kc, T* own) const {
+    if (grid.share_a) return shared_a + (k0 - slices.start(first)) * panels.rows + panels.start(panel) * kc;
+    pack_panel(A, panels, panel, k0, kc, own);
+    return own;
+  }
+
   const T* block_of_b(int64_t k0, int64_t kc, int64_t from, int64_t to, T* own) const {
     if (f.packed) return f.packed + k0 * round_up(f.N, NR<T>) + (n0 + from) * kc;
-    if (grid.shares_b()) return shared_b + (k0 - slices.start(first)) * round_up(n1 - n0, NR<T>) + from * kc;
+    if (grid.share_b) return shared_b + (k0 - slices.start(first)) * round_up(n1 - n0, NR<T>) + from * kc;
     pack_slivers(B.at(k0, from), B.rs, B.cs, kc, to - from, own);
     return own;
   }
 
+  template <int Stride>
   MINIDL_INLINE void row_of_tiles(int64_t slice, int64_t panel, const T* a, int64_t from, int64_t to,
                                   const T* b) const {
     const int64_t kc = slices.size(slice), m = m0 + panels.start(panel);
     const int rows = panels.height(panel);
     T* c = f.C + m * f.ldc + n0;
     for (int64_t n = from; n < to; n += NR<T>)
-      tile(kc, a, nullptr, rows, b + (n - from) * kc, static_cast<int>(min<int64_t>(NR<T>, to - n)), c + n, f.ldc,
-           f.accumulate || slice > 0);
+      tile<Stride>(kc, a, nullptr, rows, b + (n - from) * kc, static_cast<int>(min<int64_t>(NR<T>, to - n)), c + n,
+                   f.ldc, f.accumulate || slice > 0, A.rs);
     if (slice + 1 == slices.count && f.epilogue.any()) f.epilogue.apply(c + from, f.ldc, m, rows, n0 + from, to - from);
   }
 };
@@ -187,24 +206,17 @@ void gemm_by_chunks(const Factors<T>& f) {
   const Slices<T> slices(f.K);
   const int64_t slivers = ceil_div(f.N, NR<T>), tall = ceil_div(f.M, SIDE), wide = ceil_div(f.N, SIDE);
   const int64_t M = ceil_div(f.M, tall), N = min(f.N, ceil_div(slivers, wide) * NR<T>);
-  const int64_t fit = max<int64_t>(1, PACKED / ((M + (f.packed ? 0 : N)) * slices.depth));
+  const int64_t fit = max<int64_t>(1, PACKED / (((f.a_in_place ? 0 : M) + (f.packed ? 0 : N) + 1) * slices.depth));
   const int64_t phases = ceil_div(slices.count, fit), depth = min(f.K, ceil_div(slices.count, phases) * slices.depth);
-  const Grid grid(M, N, depth, NR<T>);
-  Scratch<T> a(grid.shares_a() ? M * depth : 0), b(grid.shares_b() && !f.packed ? packed_b_size<T>(depth, N) : 0);
+  const Grid<T> grid(f, M, N, depth);
+  Scratch<T> a(grid.share_a ? M * depth : 0), b(grid.share_b ? packed_b_size<T>(depth, N) : 0);
   for (int64_t column = 0; column < wide; column++)
     for (int64_t phase = 0; phase < phases; phase++)
       for (int64_t row = 0; row < tall; row++) {
-        const Chunk<T> chunk{f,
-                             slices,
-                             grid,
-                             a,
-                             b,
-                             f.M * row / tall,
-                             f.M * (row + 1) / tall,
-                             slivers * column / wide * NR<T>,
-                             min(f.N, slivers * (column + 1) / wide * NR<T>),
-                             slices.count * phase / phases,
-                             slices.count * (phase + 1) / phases};
+        const int64_t m0 = f.M * row / tall, m1 = f.M * (row + 1) / tall;
+        const int64_t n0 = slivers * column / wide * NR<T>, n1 = min(f.N, slivers * (column + 1) / wide * NR<T>);
+        const int64_t first = slices.count * phase / phases, end = slices.count * (phase + 1) / phases;
+        const Chunk<T> chunk{f, slices, grid, a, b, m0, m1, n0, n1, first, end};
         chunk.pack_shared();
         chunk.multiply();
       }

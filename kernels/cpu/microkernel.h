@@ -21,6 +21,8 @@ constexpr int64_t KC = 384;  // a slice of K: B's sliver is 48 KiB in float32, A
 
 // c[MR_, NV_ vectors] (+)= A[MR_, kc] b[kc, NR]. Stride 0: A is packed, a[k][MR_]. Stride 1 and 2: A[i, k] is
 // a[offset[k] + i * Stride], so a convolution reads its image in place. Other strides: `step` at run time (Stride -1).
+// Stride IN_ROWS: A is a matrix whose rows lie along memory, a[i * step + k].
+constexpr int IN_ROWS = -2;
 template <class T, int MR_, int NV_, int Stride>
 void microkernel(int64_t kc, const T* a, const int64_t* offset, int64_t step, const T* b, T* c, int64_t ldc,
                  bool accumulate) {
@@ -34,7 +36,7 @@ void microkernel(int64_t kc, const T* a, const int64_t* offset, int64_t step, co
     }
   for (int64_t k = 0; k < kc; k++, b += NR<T>) {
     vec<T> bv[NV_];
-    const T* ak = Stride ? a + offset[k] : a + k * MR_;
+    const T* ak = Stride == 0 ? a + k * MR_ : Stride == IN_ROWS ? a + k : a + offset[k];
     if (!Stride) __builtin_prefetch(ak + 64 * MR_);
     for (int v = 0; v < NV_; v++) {
       bv[v] = load(b + v * L);
