@@ -58,10 +58,9 @@ def _candidates(op, device, policy):
     return kernels if policy == "auto" else [k for k in kernels if k.maker == policy]
 
 
-def least(op, device=None):
-    """The size of the first input below which no kernel of this op is asked, on any device or on one."""
-    return min([k.least for (name, where), kernels in TABLE.items() if name == op and device in (None, where)
-                for k in kernels], default=0)
+def least(op, device):
+    """The size of the first input below which no kernel of this op is asked on a device of this kind."""
+    return min([k.least for k in TABLE.get((op, device), ())], default=0)
 
 
 def choose(op, device, arrays, params):

@@ -197,14 +197,14 @@ def _run(op, arguments):
         params = f"dict({', '.join(f'{p}={p}' for p in op.params)})" if op.params else "{}"
         first = _first(op)
         ask = f"chosen = choose(op.name, DEVICE, ({', '.join(arrays)},), {params})"
-        least = dispatch.least(op.name)
-        enough = f" if {_size(op)} >= {least} else None" if least else ""
-        lines = [ask.replace("DEVICE", f"device({first})") + enough]
+        on_cpu, elsewhere = dispatch.least(op.name, "cpu"), dispatch.least(op.name, "cuda")
+        least = f"({on_cpu} if _where == 'cpu' else {elsewhere})"
+        enough = f" if {_size(op)} >= {least} else None" if on_cpu or elsewhere else ""
+        lines = [f"_where = device({first})", ask.replace("DEVICE", "_where") + enough]
         if not op.exact and op.stage != "definition":
             lines.append(f"if chosen is None and getattr({first}, 'dtype', None) in HALVES: raise Halves")
         if _leads(op):                                     # an array of NumPy's, no half: less to ask
-            least = dispatch.least(op.name, "cpu")
-            enough = f" if {arrays[0]}.size >= {least} else None" if least else ""
+            enough = f" if {arrays[0]}.size >= {on_cpu} else None" if on_cpu else ""
             usual = ask.replace("DEVICE", "'cpu'") + enough if dispatch.has_kernels(op.name, "cpu") else "chosen = None"
             lines = [f"if _d is not None: {usual}", "else:", *_indent(1, lines)]
         run = "(forward if chosen is None else chosen.forward)"
