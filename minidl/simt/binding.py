@@ -109,12 +109,13 @@ class Binding:
     def target(self, position, kind=None):
         """Where to put the result for the operand at `position`."""
         operands, kind = [ins.operands[position] for ins in self.group], kind or self.kind
-        if len(operands) == 1:
-            return self.write(operands[0], kind)
+        return self.write(operands[0], kind) if len(operands) == 1 else self._target(operands, kind)
+
+    def _target(self, operands, kind):
         place, view = self._stack(operands, kind)
         if isinstance(place, slice) and not self.blend:
             return view[place]
-        scratch = np.empty(self.shape, view.dtype)
+        scratch = np.empty((len(operands), self.lanes), view.dtype)
         rows = [(view[place], scratch)] if isinstance(place, slice) else [(view[k], scratch[j]) for j, k in enumerate(place)]
         for row, result in rows:
             self.after.append(self._blended(row, result) if self.blend else lambda row=row, result=result: np.copyto(row, result))
@@ -160,6 +161,29 @@ class Binding:
             return row
         scratch = np.empty(self.lanes, row.dtype)
         self.after.append(self._blended(row, scratch))
+        return scratch
+
+    def read_rows(self, operands, kind):
+        """A closure that gives several operands as one array (operands, lanes)."""
+        if all(isinstance(o, Register) for o in operands) and len({self.width(o, 0) for o in operands}) == 1:
+            place, view = self._stack(operands, kind)
+            if isinstance(place, slice):
+                rows = view[place]
+                return lambda: rows
+            buffer = np.empty((len(operands), self.lanes), view.dtype)
+            return lambda: view.take(place, 0, buffer, "clip")
+        rows = [self.full(o, kind) for o in operands]
+        return lambda: np.stack(rows)
+
+    def write_rows(self, operands, kind):
+        """Where to put several results: an array (operands, lanes)."""
+        if all(isinstance(o, Register) for o in operands):
+            return self._target(operands, kind)
+        scratch = np.empty((len(operands), self.lanes), DTYPE[kind])
+        for operand, result in zip(operands, scratch):
+            if not isinstance(operand, Sink):
+                row = self.write(operand, kind)
+                self.after.insert(0, lambda row=row, result=result: np.copyto(row, result))
         return scratch
 
     def predicate(self, operand):

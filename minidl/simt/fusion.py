@@ -3,7 +3,6 @@
 Compilers unroll: sixty-four multiplications in a row are common. A call of NumPy costs as much as the work on a few
 hundred lanes, so one call on a stack of rows is many times quicker than one per instruction.
 """
-from .faults import UnknownInstruction
 from .syntax import Immediate, Register, Special, Symbol, parts
 from .table import find
 
@@ -27,13 +26,10 @@ def _stop(instructions, start, most):
     following = instructions[start + 1:start + 2]
     if not following or following[0].opcode != first.opcode:
         return start + 1
-    try:
-        entry = find(first)
-    except UnknownInstruction:
-        return start + 1
-    if entry.elementwise:
+    entry = find(first)
+    if entry is not None and entry.elementwise:
         return _independent(instructions, start, most, _stackable)
-    return _independent(instructions, start, len(instructions), None) if entry.fuse else start + 1
+    return _independent(instructions, start, len(instructions), None) if entry is not None and entry.fuse else start + 1
 
 
 def _independent(instructions, start, most, same_shape):

@@ -5,6 +5,7 @@ from .syntax import Immediate
 
 NAME = r"[%$A-Za-z_][\w$]*"
 _INTEGER = re.compile(r"-?(?:0[xX][0-9a-fA-F]+|0[bB][01]+|\d+)U?$")
+_DECIMAL = re.compile(r"-?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][+-]?\d+)?$")
 
 
 def split(text):
@@ -39,7 +40,4 @@ def literal(text):
         return Immediate(integer(text))
     if text == "WARP_SZ":
         return Immediate(32)
-    try:
-        return Immediate(float(text))
-    except ValueError:
-        return None
+    return Immediate(float(text)) if _DECIMAL.match(text) else None

@@ -2,7 +2,7 @@
 import numpy as np
 
 from .binding import Binding, Mask, RegisterFile
-from .faults import Finding, PtxError
+from .faults import Finding, PtxError, UnknownInstruction
 from .fusion import runs
 from .kinds import DTYPE, UNSIGNED
 from .layout import function_address, place_variables
@@ -178,10 +178,22 @@ class Machine:
         mask = {"all": None, "alive": self.alive, "some": self.mask}[mode]
         return lambda: self.tracer(self, ins, mask)
 
+    def entry(self, ins):
+        """The table's entry for an instruction.
+
+        Raises:
+            UnknownInstruction: there is none; the message names the instruction and its lines.
+        """
+        entry = find(ins)
+        if entry is None:
+            raise UnknownInstruction(f"[simt] {'.'.join(ins.opcode)}: not an instruction the laboratory executes, PTX line "
+                                     f"{ins.line}: {self.describe(ins)}")
+        return entry
+
     def bind(self, group, mode):
         """The closure of an instruction, or of several independent ones of one form."""
         ins = group[0]
-        entry = find(ins, self.describe)
+        entry = self.entry(ins)
         mask = {"all": None, "alive": self.alive, "some": self.mask}[mode]
         if ins.guard:
             return self._guarded(group, entry, mode, mask)
@@ -216,7 +228,7 @@ class Machine:
         """The Transfer of a block's ending."""
         binding = Binding(self, [block.ending], None, False)
         binding.block = block
-        return find(block.ending, self.describe).bind(binding)
+        return self.entry(block.ending).bind(binding)
 
     def members(self, ins, entry):
         """A closure: for every lane, the mask of the lanes of its warp that execute the collective `ins` together."""

@@ -5,7 +5,7 @@ from functools import cached_property
 from .faults import PtxError
 from .layout import Layout
 from .syntax import Function, Instruction, Register, Special, Symbol
-from .table import UnknownInstruction, find
+from .table import find
 
 EXITED = 1 << 30                 # the block number of lanes that have left the kernel
 
@@ -136,7 +136,7 @@ def _cut(program, function):
         if block is None or index in labels:
             start(index)
             members = None
-        entry = _entry(ins)
+        entry = find(ins)                                # None is an error when it is reached, not before
         if entry is not None and entry.collective:
             named = _members(entry, ins)
             if named != members or isinstance(named, Register) or ins.guard:
@@ -150,14 +150,6 @@ def _cut(program, function):
     if block is not None or len(code) in labels:         # the body, or a branch, ends without `ret`
         start(len(code))
         block.ending = Instruction(("ret",), (), None, function, (), 0, "ret;", "", len(code))
-
-
-def _entry(ins):
-    """The table's entry, None for what it does not know: that is an error when it is reached, not before."""
-    try:
-        return find(ins)
-    except UnknownInstruction:
-        return None
 
 
 def _members(entry, ins):

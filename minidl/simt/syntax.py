@@ -82,7 +82,7 @@ class Instruction:
 
     def has(self, *modifiers):
         """Whether the opcode has one of `modifiers`: ins.has("ftz")."""
-        return any(m in self.opcode for m in modifiers)
+        return modifiers[0] in self.opcode if len(modifiers) == 1 else not set(modifiers).isdisjoint(self.opcode)
 
     def first(self, choices, default=None):
         """The first modifier that is one of `choices`: ins.first(ROUNDINGS, "rn")."""

@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from importlib import import_module
 from pkgutil import iter_modules
 
-from .faults import UnknownInstruction
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -55,6 +53,7 @@ TABLE: dict[str, list[Entry]] = {}
 
 def _register(opcodes, kinds, **traits):
     def decorate(bind):
+        _FOUND.clear()
         for opcode in opcodes:
             TABLE.setdefault(opcode, []).append(Entry(opcode, bind, kinds and frozenset(kinds), **traits))
         return bind
@@ -81,18 +80,17 @@ def control(*opcodes, kinds=None):
     return _register(opcodes, kinds, control=True)
 
 
-def find(ins, describe=str):
-    """The entry for an instruction.
+def find(ins):
+    """The entry for an instruction, None if there is none."""
+    opcode = ins.opcode
+    if opcode not in _FOUND:
+        _FOUND[opcode] = next((entry for length in range(len(opcode), 0, -1)
+                               for entry in TABLE.get(".".join(opcode[:length]), ())
+                               if entry.kinds is None or ins.kind in entry.kinds), None)
+    return _FOUND[opcode]
 
-    Raises:
-        UnknownInstruction: there is none; the message names the instruction and its lines.
-    """
-    for length in range(len(ins.opcode), 0, -1):
-        for entry in TABLE.get(".".join(ins.opcode[:length]), ()):
-            if entry.kinds is None or ins.kind in entry.kinds:
-                return entry
-    raise UnknownInstruction(f"[simt] {'.'.join(ins.opcode)}: not an instruction the laboratory executes, PTX line {ins.line}: "
-                             f"{describe(ins)}")
+
+_FOUND: dict[tuple, Entry | None] = {}
 
 
 def load_families():

@@ -23,17 +23,21 @@ INTEGER = {"s8": np.int8, "u8": np.uint8}
 RESULT = {"f32": np.float32, "s32": np.int32, "f16": np.float16, "f64": np.float64}
 
 
-def numbers(rows, kind):
-    """The elements of fragment registers (registers, lanes, per) as numbers that matmul takes."""
-    words = np.stack(rows)
+def elements(words, kind):
+    """Words of fragment registers as a flat array of their elements."""
     if kind == "f64":
-        return words.view(np.float64)[..., None]
-    if kind == "tf32":
-        return widen(words, "tf32")[..., None]
+        return words.view(np.float64).reshape(-1)
     if kind in INTEGER:
-        return words.view(INTEGER[kind]).astype(np.float32).reshape(*words.shape, 4)      # sums stay below 2**24
-    codes = words.view(np.uint16 if BITS[kind] == 16 else np.uint8)
-    return widen(codes, kind).reshape(*words.shape, 32 // BITS[kind])
+        return np.ascontiguousarray(words).view(INTEGER[kind]).reshape(-1)
+    dtype = {32: np.uint32, 16: np.uint16, 8: np.uint8}[32 if kind == "tf32" else BITS[kind]]
+    return np.ascontiguousarray(words).view(dtype).reshape(-1)
+
+
+def numbers(codes, kind):
+    """Elements as numbers that matmul takes. Sums of products of 8-bit integers stay below 2**24, exact in float32."""
+    if kind == "f64":
+        return codes
+    return codes.astype(np.float32) if kind in INTEGER else widen(codes, kind)
 
 
 @dataclass(frozen=True)
@@ -63,72 +67,100 @@ class Shape:
         return cls(m, n, k, d, a, b, c)
 
 
+    @property
+    def per(self):
+        """Elements of A and B in a register."""
+        return 1 if self.a in ("f64", "tf32") else 32 // BITS[self.a]
+
+    def places_of_a(self, count, lanes):
+        """For `count` matrices A in one array (registers, lanes) of elements: where element (warp, matrix and row, k) is."""
+        matrix, row, k = np.ogrid[:count, :self.rows, :self.depth]
+        part, t, e = k // (4 * self.per), k % (4 * self.per) // self.per, k % self.per
+        register = matrix * (self.rows // 8 * (self.depth // (4 * self.per))) + part * (self.rows // 8) + row // 8
+        place = (register * lanes + row % 8 * 4 + t) * self.per + e
+        return self._of_warps(place.reshape(count * self.rows, self.depth), lanes)
+
+    def places_of_b(self, count, lanes):
+        """The same for `count` matrices B: where element (warp, k, matrix and column) is."""
+        k, matrix, column = np.ogrid[:self.depth, :count, :8]
+        part, t, e = k // (4 * self.per), k % (4 * self.per) // self.per, k % self.per
+        place = ((matrix * (self.depth // (4 * self.per)) + part) * lanes + column * 4 + t) * self.per + e
+        return self._of_warps(place.reshape(self.depth, count * 8), lanes)
+
+    def _of_warps(self, place, lanes):
+        return place + (np.arange(lanes // 32) * 32 * self.per)[:, None, None]
+
+    def places_of_d(self, a_of, b_of, count_a, count_b, lanes):
+        """Where in the products (warps, count_a * M, count_b * 8) each element of the registers D (registers, lanes) comes from."""
+        lane, pair = np.arange(lanes), 2 if self.d == "f16" else 1
+        register = np.arange(self.rows // 8 * (2 // pair))
+        half, e = (register, np.arange(2)) if pair == 2 else (register // 2, register % 2)
+        row = np.asarray(a_of)[:, None, None, None] * self.rows + half[:, None, None] * 8 + (lane % 32 // 4)[None, :, None]
+        within = e[None, None, None, :] if pair == 2 else e[None, :, None, None]
+        column = np.asarray(b_of)[:, None, None, None] * 8 + (lane % 4 * 2)[None, None, :, None] + within
+        place = (lane // 32 * count_a * self.rows)[None, None, :, None] + row
+        return (place * (count_b * 8) + column).reshape(len(a_of) * len(register), lanes * pair)
+
+
 @collective("mma.sync", fuse=True)
 def multiply(b):
-    """D = A B + C of a warp, or of several independent instructions at once; operands that they share are read once."""
-    shape, group, warps, count = Shape.of(b.ins), b.group, b.lanes // 32, len(b.group)
-    word = "b64" if shape.a == "f64" else "b32"
+    """D = A B + C of a warp, or of several independent instructions at once.
+
+    All their matrices A stand below each other, all B side by side, so that one product has every pair: where compilers unroll a
+    larger product, every pair is wanted. If it would be mostly waste, each instruction is done alone.
+    """
+    shape, group, lanes = Shape.of(b.ins), b.group, b.lanes
     a_names, b_names = ([*dict.fromkeys(ins.operands[k] for ins in group)] for k in (1, 2))
-    a_of, b_of = [a_names.index(i.operands[1]) for i in group], [b_names.index(i.operands[2]) for i in group]
-    rows = [[b.full(r, word) for operand in operands for r in parts(operand)]
-            for operands in (a_names, b_names, [i.operands[3] for i in group])]
-    results = [b.write(r, word) for ins in group for r in parts(ins.operands[0])]
-    halves = shape.rows // 8
-    accumulators = Accumulators(shape, warps, count)
+    if len(a_names) * len(b_names) > 2 * len(group):
+        return _one_by_one(b)
+    word = "b64" if shape.a == "f64" else "b32"
+    a_rows, b_rows, c_rows = (b.read_rows([r for operand in operands for r in parts(operand)], word)
+                              for operands in (a_names, b_names, [ins.operands[3] for ins in group]))
+    result = b.write_rows([r for ins in group for r in parts(ins.operands[0])], word).view(RESULT[shape.d])
+    a_at, b_at = shape.places_of_a(len(a_names), lanes), shape.places_of_b(len(b_names), lanes)
+    d_at = shape.places_of_d([a_names.index(i.operands[1]) for i in group], [b_names.index(i.operands[2]) for i in group],
+                             len(a_names), len(b_names), lanes)
+    flops, saturate = 2 * shape.rows * shape.columns * shape.depth * len(group), b.ins.has("satfinite")
 
     def run():
         if b.mask is not None:
             require(b)
-        first, second = numbers(rows[0], shape.a), numbers(rows[1], shape.b)
-        per = first.shape[-1]
-        first = first.reshape(len(a_names), -1, halves, warps, 8, 4, per).transpose(0, 3, 2, 4, 1, 5, 6)
-        second = second.reshape(len(b_names), -1, warps, 8, 4, per).transpose(0, 2, 1, 4, 5, 3)
-        first = first.reshape(len(a_names), warps, shape.rows, shape.depth)
-        second = second.reshape(len(b_names), warps, shape.depth, 8)
-        product = np.matmul(first[a_of] if count > 1 else first, second[b_of] if count > 1 else second)
-        total = accumulate(product, accumulators.read(rows[2]), shape.d, b.ins.has("satfinite"))
-        accumulators.write(total, results)
+        first = numbers(elements(a_rows(), shape.a).take(a_at), shape.a)
+        second = numbers(elements(b_rows(), shape.b).take(b_at), shape.b)
+        product = np.matmul(first, second).reshape(-1).take(d_at)
+        accumulate(product, c_rows().view(RESULT[shape.c]), shape.d, saturate, result)
         for watching in b.machine.observers:
-            active = warps if b.mask is None else int(b.mask.bool.reshape(-1, 32).any(1).sum())
-            watching.matrix(b.ins, 2 * shape.rows * shape.columns * shape.depth * active * count, active * count)
+            active = lanes // 32 if b.mask is None else int(b.mask.bool.reshape(-1, 32).any(1).sum())
+            watching.matrix(b.ins, flops * active, active * len(group))
     return run
 
 
-def accumulate(product, c, kind, saturate=False):
+def _one_by_one(b):
+    """The instructions of a group, each by itself."""
+    alone = []
+    for ins in b.group:
+        binding = type(b)(b.machine, [ins], b.mask, b.blend)
+        alone.append(binding.closure(multiply(binding)))
+
+    def run():
+        for step in alone:
+            step()
+    return run
+
+
+def accumulate(product, c, kind, saturate=False, out=None):
     """product + c as `kind`; integers wrap, or clamp if they saturate."""
-    if kind != "s32":
-        return (product + c).astype(RESULT[kind], copy=False)
-    total = product.astype(np.int64) + c
-    return (np.clip(total, -1 << 31, (1 << 31) - 1) if saturate else total).astype(np.int32)
-
-
-class Accumulators:
-    """C and D of `count` instructions: registers to matrices (count, warps, M, 8) and back."""
-
-    def __init__(self, shape, warps, count):
-        self.shape, self.warps, self.count = shape, warps, count
-
-    def read(self, rows):
-        """The matrices that C's registers hold."""
-        halves, warps, count = self.shape.rows // 8, self.warps, self.count
-        values = np.stack(rows).view(RESULT[self.shape.c])
-        if self.shape.c == "f16":                        # two columns in a register
-            values = values.reshape(count, halves, warps, 8, 4, 2).transpose(0, 2, 1, 3, 4, 5)
-            return values.astype(np.float32).reshape(count, warps, self.shape.rows, 8)
-        values = values.reshape(count, halves, 2, warps, 8, 4).transpose(0, 3, 1, 4, 5, 2)
-        return values.reshape(count, warps, self.shape.rows, 8)
-
-    def write(self, total, rows):
-        """Spread matrices over D's registers."""
-        warps, kind = self.warps, RESULT[self.shape.d]
-        total = total.reshape(self.count, warps, self.shape.rows // 8, 8, 4, 2)
-        each = len(rows) // self.count
-        for k, row in enumerate(rows):
-            which, k = divmod(k, each)
-            if self.shape.d == "f16":
-                row.view(kind).reshape(warps, 8, 4, 2)[...] = total[which, :, k]
-            else:
-                row.view(kind).reshape(warps, 8, 4)[...] = total[which, :, k // 2, :, :, k % 2]
+    if kind == "s32" and saturate:
+        total = np.clip(product.astype(np.int64) + c, -1 << 31, (1 << 31) - 1).astype(np.int32)
+    elif kind == "s32":
+        total = product.astype(np.int32) + c
+    elif kind == "f16":
+        total = (product + c.astype(np.float32)).astype(np.float16)
+    else:
+        total = np.add(product, c, out) if out is not None and out.dtype == product.dtype == c.dtype else product + c
+    if out is not None and total is not out:
+        out[...] = total
+    return total
 
 
 @collective("ldmatrix.sync")
@@ -137,7 +169,7 @@ def load_matrix(b):
     names, transposed = parts(b.ins.operands[0]), b.ins.has("trans")
     if b.ins.kind != "b16" or not b.ins.has("m8n8"):
         raise UnknownInstruction(f"[simt] {'.'.join(b.ins.opcode)}: no such tiles here, PTX line {b.ins.line}")
-    count, rows = len(names), [b.write(name, "b32") for name in names]
+    count, rows = len(names), b.write_rows(names, "b32").reshape(len(names), -1, 8, 4)
     giving, gives = Mask(b.lanes), b.machine.lane_in_warp < 8 * count
     giving.set(gives)
     where = locator(b, b.ins.operands[1], "shared", 16, giving if count < 4 else b.mask)
@@ -156,8 +188,7 @@ def load_matrix(b):
         tiles = part.region.view(np.dtype(np.uint16), 8).take(part.index.reshape(-1, 32)[:, :8 * count], 0)
         tiles = tiles.reshape(-1, count, 8, 8)
         words = (np.ascontiguousarray(tiles.swapaxes(2, 3)) if transposed else tiles).view(np.uint32)
-        for j, row in enumerate(rows):
-            row.reshape(-1, 8, 4)[...] = words[:, j]
+        rows[...] = words.swapaxes(0, 1)
     return run
 
 

@@ -159,13 +159,8 @@ def multiply(b):
 
     def values(fragment, rows, kind, shape):
         codes = fragment.scatter(rows)
-        if kind in RESULT and kind != "f16":
-            return codes.view(RESULT[kind]).reshape(-1, *shape)
-        if kind in ("s8", "u8"):
-            return codes.view(DTYPE[kind]).astype(np.float32).reshape(-1, *shape)
-        width = codes.shape[1]
-        flat = [np.ascontiguousarray(codes).view(np.uint32).reshape(-1)] if kind != "tf32" else [codes.reshape(-1)]
-        return numbers(flat, kind).reshape(-1, width).reshape(-1, *shape)
+        typed = codes.view(RESULT[kind]) if kind in RESULT and kind != "f16" else numbers(codes.view(DTYPE[kind] if kind in ("s8", "u8") else codes.dtype), kind)
+        return typed.reshape(-1, *shape)
 
     def run():
         if b.mask is not None:
