@@ -4,10 +4,11 @@ from math import prod
 from ..errors import ArgumentError, message
 from ..op import fused
 from .activation import gelu, silu
+from .conv import conv2d
 from .linalg import linear
 from .rectifier import relu
 
-__all__ = ["linear_activation"]
+__all__ = ["conv2d_activation", "linear_activation"]
 
 ACTIVATIONS = {"none": None, "relu": (relu,), "gelu": (gelu, "none"), "gelu_tanh": (gelu, "tanh"), "silu": (silu, 1.0)}
 
@@ -32,19 +33,16 @@ def linear_activation(x, weight, bias=None, scale=None, residual=None, /, activa
 
     Source: NVIDIA, "cuBLASLt", `cublasLtEpilogue_t`.
     """
-    if activation not in ACTIVATIONS:
-        raise _unknown(activation)
+    bend, *parameters = _known("linear_activation", activation)
     y = linear(x, weight, bias) if scale is None else linear(x, weight) * scale
     y = y + bias if scale is not None and bias is not None else y
-    bend, *parameters = ACTIVATIONS[activation] or (lambda x: x,)
     y = bend(y, *parameters)
     return y if residual is None else y + residual
 
 
 @linear_activation.forward
 def _(xp, x, weight, bias, scale, residual, activation):
-    if activation not in ACTIVATIONS:
-        raise _unknown(activation)
+    _known("linear_activation", activation)
     product = linear.op.closed_form(xp, x, weight, None)[0]
     sums = product if scale is None else product * scale
     sums = sums if bias is None else sums + bias
@@ -77,9 +75,11 @@ def _straightened(xp, g, sums, kept, activation):
     return g * (sums > 0) if bend is relu else bend.op.rule(xp, g, kept, sums, *parameters)
 
 
-def _unknown(activation):
-    return ArgumentError(message("linear_activation", "activation", f"one of {', '.join(ACTIVATIONS)}",
-                                 repr(activation)))
+def _known(op, activation):
+    """(the op of an activation, its parameters)."""
+    if activation not in ACTIVATIONS:
+        raise ArgumentError(message(op, "activation", f"one of {', '.join(ACTIVATIONS)}", repr(activation)))
+    return ACTIVATIONS[activation] or (lambda x: x,)
 
 
 @linear_activation.cost
@@ -95,3 +95,65 @@ def _(make):
     yield make.normal(4), make.normal(2, 4), make.normal(2), None, make.normal(2)
     yield make.distinct(2, 1), make.positive(3, 1), None, None, None, "relu"
     yield make.normal(0, 4), make.normal(2, 4), make.normal(2), None, None, "gelu"
+
+
+@fused("x(N,C,H,W):float weight(O,I,R,S):float bias(O):float? scale(O):float? -> (N,O,P,Q)")
+def conv2d_activation(x, weight, bias=None, scale=None, /, stride=1, padding=0, dilation=1, groups=1,
+                      activation="none"):
+    """A convolution and what follows it: activation(conv2d(x, weight) * scale + bias).
+
+    A batch norm that no longer learns is such a map: scale = weight * rstd, bias = bias - mean * scale.
+
+    Args:
+        x (N, C, H, W): images.
+        weight (O, I, R, S): filters; I = C / groups.
+        bias (O), scale (O), optional: of each output channel.
+        stride, padding, dilation, groups: as of `conv2d`.
+        activation: "none", "relu", "gelu", "gelu_tanh" or "silu".
+
+    Returns:
+        (N, O, P, Q), as `conv2d`.
+
+    Raises:
+        ShapeError, ArgumentError: as `conv2d`; no activation of this name.
+
+    Source: Jacob et al. 2017, arXiv:1712.05877, section 3.2 (folded batch norm); NVIDIA, "cuDNN",
+    `cudnnConvolutionBiasActivationForward`.
+    """
+    bend, *parameters = _known("conv2d_activation", activation)
+    y = conv2d(x, weight, bias if scale is None else None, stride, padding, dilation, groups)
+    y = y if scale is None else y * scale[:, None, None]
+    return bend(y if scale is None or bias is None else y + bias[:, None, None], *parameters)
+
+
+@conv2d_activation.forward
+def _(xp, x, weight, bias, scale, stride, padding, dilation, groups, activation):
+    _known("conv2d_activation", activation)
+    product, axes = conv2d.op.closed_form(xp, x, weight, None, stride, padding, dilation, groups)
+    sums = product if scale is None else product * scale[:, None, None]
+    sums = sums if bias is None else sums + bias[:, None, None]
+    y, kept = _bent(xp, sums, activation)
+    return y, (product, axes, sums, kept)
+
+
+@conv2d_activation.backward
+def _(xp, g, kept, x, weight, bias, scale, stride, padding, dilation, groups, activation):
+    product, axes, sums, of_activation = kept
+    inner = _straightened(xp, g, sums, of_activation, activation)
+    gx, gweight, gbias = conv2d.op.rule(xp, inner if scale is None else inner * scale[:, None, None], axes, x, weight,
+                                        None, stride, padding, dilation, groups)
+    return gx, gweight, (lambda: inner.sum((0, 2, 3))), (lambda: (inner * product).sum((0, 2, 3)))
+
+
+@conv2d_activation.cost
+def _(x, weight, bias, scale, stride, padding, dilation, groups, activation):
+    return conv2d.op.coster(x, weight, bias, stride, padding, dilation, groups)
+
+
+@conv2d_activation.samples
+def _(make):
+    yield make.normal(2, 3, 5, 4), make.normal(4, 3, 3, 2), make.normal(4), make.positive(4), 1, 1, 1, 1, "silu"
+    yield make.normal(2, 4, 6, 5), make.normal(6, 2, 3, 3), make.normal(6), None, 2, (1, 0), 1, 2, "gelu"
+    yield make.normal(1, 3, 4, 4), make.normal(2, 3, 1, 1), None, make.positive(2), {"activation": "gelu_tanh"}
+    yield make.positive(2, 2, 4, 4), make.positive(3, 2, 2, 2), None, None, {"activation": "relu", "dilation": 2}
+    yield make.normal(2, 2, 3, 3), make.normal(2, 2, 2, 2), make.normal(2)

@@ -6,10 +6,11 @@ Arrays lie with their channels last, so that layers which follow each other conv
 from itertools import product
 from math import prod
 
+from ... import tape
 from ...dispatch import Kernel, register
 from ...errors import MinidlError
 from ...ops.conv import Axis, conv_axes, transposed_axes
-from .activation import ACTIVATIONS
+from .activation import ACTIVATIONS, bent, through_bent
 from .arrays import ALIGNMENT, column_sum, dense, unless_served
 from .launch import cdiv, launch
 from .matmul import BUSY, LEAST_CHUNK, TILE, padded
@@ -176,6 +177,36 @@ def _refuses_transpose(arrays, params):
     return _unless(x, weight, params["groups"], transposed_axes, x.shape, weight.shape, bias, params["stride"],
                    params["padding"], params["output_padding"], params["groups"], params["dilation"])
 
+
+# -- conv2d_activation ---------------------------------------------------------------------
+
+def _odd_epilogue(arrays, params):
+    x, weight, bias, scale = arrays
+    if tape.recording() and scale is not None:
+        return "a scale, whose gradient needs the sums alone: for inference only"
+    known = params["activation"] in ACTIVATIONS
+    return _refuses((x, weight, bias), params) or (None if known else "the op explains what it may be")
+
+
+def _convolve_activation(xp, x, weight, bias, scale, stride, padding, dilation, groups, activation):
+    axes = conv_axes(x.shape, weight.shape, stride, padding, dilation, groups)
+    if not tape.recording() or activation == "none":
+        return correlate(xp, x, weight, axes, groups, scale, bias, activation), (axes, None)
+    sums = correlate(xp, x, weight, axes, groups, shift=bias)
+    y = bent(xp, sums.transpose(0, 2, 3, 1), None, activation)             # (in the order of memory)
+    return y.transpose(0, 3, 1, 2), (axes, sums)
+
+
+def _convolve_activation_backward(xp, g, kept, x, weight, bias, scale, stride, padding, dilation, groups, activation):
+    axes, sums = kept
+    if sums is not None:
+        g = through_bent(xp, g.transpose(0, 2, 3, 1), sums.transpose(0, 2, 3, 1), None, activation)[0]
+        g = g.transpose(0, 3, 1, 2)
+    return *_convolve_backward(xp, g, axes, x, weight, bias, stride, padding, dilation, groups), None
+
+
+register(Kernel("conv2d_activation.triton", "conv2d_activation", "cuda", _convolve_activation,
+                _convolve_activation_backward, _odd_epilogue))
 
 for _rank in 1, 2:
     register(Kernel(f"conv{_rank}d.triton", f"conv{_rank}d", "cuda", _convolve, _convolve_backward, _refuses))

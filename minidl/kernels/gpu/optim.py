@@ -24,9 +24,9 @@ def _adam(xp, rule, group, parameters, gradients, states):
     for p, g, state in zip(parameters, gradients, states):
         names = STATES if group["amsgrad"] else STATES[:2]
         kept = [state[n] if n in state else state.setdefault(n, xp.zeros(p.shape, "float32")) for n in names]
-        count, step = p.size, state["step"]
-        launch("adam_step", lambda c: (cdiv(count, c["BLOCK"]),),
-               (p, dense(xp, g), *kept, *[None] * (3 - len(kept)), count, lr / (1 - beta1 ** step),
+        step = state["step"]
+        launch("adam_step", lambda c, count=p.size: (cdiv(count, c["BLOCK"]),),
+               (p, dense(xp, g), *kept, *[None] * (3 - len(kept)), p.size, lr / (1 - beta1 ** step),
                 1 / math.sqrt(1 - beta2 ** step), beta1, 1 - beta1, beta2, 1 - beta2, group["eps"],
                 0.0 if rule.decoupled else decay, 1 - lr * decay if rule.decoupled else 1.0), dtype=p.dtype.name)
 
