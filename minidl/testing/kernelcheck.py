@@ -132,7 +132,7 @@ def reason(kernel, op, inputs, params, dtype):
     return kernel.refuses(tuple(own), params)
 
 
-def _bits(kernel, op, inputs, params, dtype):
+def bits(kernel, op, inputs, params, dtype):
     """Outputs and gradients of a kernel, as bytes; the seeds are those of the op."""
     params, own = {**op.params, **params}, _cast(inputs, dtype)
     with record(False), use_kernels("off"):
@@ -157,7 +157,7 @@ def check_threads(kernel, op, inputs, params, dtype="float32"):
         found = []
         for n in (1, 2, 3):
             cpu.set_threads(n)
-            found.append(_bits(kernel, op, inputs, params, dtype))
+            found.append(bits(kernel, op, inputs, params, dtype))
     finally:
         cpu.set_threads(before)
     same = not kernel.deterministic or found[0] == found[1] == found[2]
@@ -176,8 +176,8 @@ def check_layout(kernel, op, inputs, params, dtype="float32", found=None):
 
     apart = mapped(spread, inputs)
     if reason(kernel, op, apart, params, dtype) is None:
-        bits = _as_bytes(found) if found else _bits(kernel, op, inputs, params, dtype)
-        same = bits == _bits(kernel, op, apart, params, dtype)
+        want = _as_bytes(found) if found else bits(kernel, op, inputs, params, dtype)
+        same = want == bits(kernel, op, apart, params, dtype)
         assert same, f"[{kernel.name}] layout: expected the same bits for strided arrays"
 
 

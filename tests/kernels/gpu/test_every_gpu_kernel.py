@@ -1,35 +1,64 @@
-"""Every kernel for "cuda" x every sample of its op and every dtype, compiled for sm_80 and run in minidl.simt.
+"""Every kernel for "cuda" x its op's samples and sizes of several blocks x every dtype. Registering one covers it.
 
-Each launch is race-checked; what it reads uninitialised or out of bounds is a fault. Registering a kernel covers it.
+What is compiled for sm_80 runs in minidl.simt: each launch is race-checked; reading what is uninitialised or out of
+bounds is a fault. `pytest -m gpu` runs the same on a GPU.
 """
+from contextlib import suppress
+
 import pytest
+from sizes import cases
+from test_steps import RULES, steps
 
 from minidl.dispatch import TABLE
+from minidl.errors import MinidlError
 from minidl.op import REGISTRY
 from minidl.testing import kernelcheck
 from minidl.testing.cupy_double import installed
-from minidl.testing.samples import samples
-from minidl.testing.simulated import simulated
+from minidl.testing.simulated import Simulated
 
 with installed():                                      # (kernels join with the first CUDA backend)
     KERNELS = [k for (op, device), kernels in sorted(TABLE.items()) if device == "cuda" and op in REGISTRY
                for k in kernels]
+DTYPES = kernelcheck.DTYPES["cuda"]
 
 
-@pytest.fixture
-def cuda():
-    with installed(), simulated() as launcher:
-        yield launcher
+def served(kernel, dtype):
+    """The op of a kernel and the cases that it takes."""
+    op = REGISTRY[kernel.op]
+    return op, [case for case in cases(op) if kernelcheck.reason(kernel, op, *case, dtype) is None]
 
 
-@pytest.mark.parametrize("dtype", kernelcheck.DTYPES["cuda"])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: k.name)
 def test_kernel(kernel, dtype, cuda):
-    op = REGISTRY[kernel.op]
-    cases = [case for case in samples(op) if kernelcheck.reason(kernel, op, *case, dtype) is None]
-    assert cases, f"{kernel.name} serves no sample of {kernel.op} in {dtype}: give the op one"
-    for case in cases:
+    op, taken = served(kernel, dtype)
+    assert taken, f"{kernel.name} serves no sample of {kernel.op} in {dtype}: give the op one"
+    for case in taken:
         found = kernelcheck.check_kernel(kernel, op, *case, dtype, again=cuda.unchecked)
         with cuda.unchecked():
             kernelcheck.check_layout(kernel, op, *case, dtype, found)
             kernelcheck.check_engine(kernel, op, *case, dtype, found)
+
+
+class Recorded(Simulated):
+    """Runs nothing, but writes down what it is asked for."""
+
+    def run(self, entry, grid, args):
+        self.results.append((entry.kernel, *sorted(entry.key.items())))
+
+
+def test_every_variant_is_run(kernel_sources):
+    """What is compiled and never launched above is not proven."""
+    from minidl.kernels.gpu.launch import launching
+    with installed(), launching(Recorded()) as launcher:
+        for dtype in DTYPES:
+            for kernel in KERNELS:
+                op, taken = served(kernel, dtype)
+                for case in taken:
+                    with suppress(MinidlError):        # (values that were never computed may be refused)
+                        kernelcheck.bits(kernel, op, *case, dtype)
+            for rule, settings in RULES:
+                steps(rule, settings, dtype)
+    known = {(v.kernel, *sorted(v.key.items())) for v in kernel_sources.listing(kernel_sources.makers())}
+    never = sorted(map(str, known - set(launcher.results)))
+    assert not never, f"give sizes.py cases that launch {never}"
