@@ -172,7 +172,7 @@ class Checked {
   }
 
   PyArrayObject* array(const char* name, py::handle array) const { return get(name, array); }
-  void require(bool holds, const char* name, const std::string& expected) const {
+  void require(bool holds, const char* name, const char* expected) const {  // (no string is made where all is well)
     if (!holds) throw py::value_error(said(name, expected, "something else"));
   }
 

@@ -10,6 +10,16 @@ bool aligned(py::handle array) {
           PyArray_ISNOTSWAPPED(reinterpret_cast<PyArrayObject*>(array.ptr())));
 }
 
+// With the interpreter free for other threads, unless handing it over would take as long as the product.
+template <class T, class Out>
+void launch_product(void (*kernel)(const MatmulOf<T, Out>&), const MatmulOf<T, Out>& p) {
+  constexpr double BRIEF = 1 << 18;  // multiply-adds: 2 us
+  if (p.axes == 0 && static_cast<double>(p.M) * static_cast<double>(p.N) * static_cast<double>(p.K) <= BRIEF)
+    kernel(p);
+  else
+    launch(kernel, p);
+}
+
 // The batch's axes of one operand, aligned with those of c: stride 0 where it has none, or one element.
 void broadcast(const Checked& check, const char* name, const Checked::Layout& of, const Checked::Layout& c,
                int64_t* strides) {
@@ -38,16 +48,14 @@ void launch_matmul(py::handle a, py::handle b, py::handle c, void (*kernel)(cons
   p.N = lb.sizes[lb.axes - 1], p.bcs = lb.strides[lb.axes - 1], p.brs = lb.strides[lb.axes - 2];
   check.require(lb.sizes[lb.axes - 2] == p.K, "b", "as many rows as a has columns");
   check.require(lc.sizes[lc.axes - 2] == p.M && lc.sizes[lc.axes - 1] == p.N, "c", "(..., M, N)");
-  int64_t dense = 1;
-  for (int axis = lc.axes - 1; axis >= 0 && check.size("c", c); dense *= lc.sizes[axis--])
-    check.require(lc.sizes[axis] == 1 || lc.strides[axis] == dense, "c", "a C-contiguous array");
+  check.require(PyArray_IS_C_CONTIGUOUS(check.array("c", c)), "c", "a C-contiguous array");
   p.axes = lc.axes - 2;
   for (int axis = 0; axis < p.axes; axis++) p.sizes[axis] = lc.sizes[axis];
   broadcast(check, "a", la, lc, p.a_strides);
   broadcast(check, "b", lb, lc, p.b_strides);
   // Rows of a that go on through an axis which b lacks: one product of more rows.
   while (p.axes && !p.b_strides[p.axes - 1] && p.a_strides[p.axes - 1] == p.M * p.ars) p.M *= p.sizes[--p.axes];
-  launch(kernel, p);
+  launch_product(kernel, p);
 }
 
 template <class T>
@@ -68,7 +76,7 @@ void launch_linear(py::handle x, py::handle weight, py::handle packed, py::handl
   p.M = rows, p.N = outputs, p.K = inputs;
   p.ars = xs[0], p.acs = xs[1], p.brs = ws[1], p.bcs = ws[0];
   p.activation = static_cast<Activation>(activation);
-  launch(kernel, p);
+  launch_product(kernel, p);
 }
 
 template <class T>

@@ -89,7 +89,7 @@ register(Kernel("linear.cpu", "linear", "cpu", _linear, _linear_backward, _refus
 # -- packed weights --------------------------------------------------------------------------------------------------
 
 LEAST_WEIGHT = 1 << 14             # elements; packing smaller ones costs less than looking them up
-MOST_ROWS = 1024                   # with more of them packing is a small part of the product
+MOST_ROWS = 4096                   # with more of them packing is a small part of the product
 
 
 def packed_weight(weight, rows):
