@@ -116,3 +116,7 @@ for _rank in 1, 2:
     register(Kernel(f"conv{_rank}d.cpu", f"conv{_rank}d", "cpu", _convolve, _convolve_backward, _refuses))
     register(Kernel(f"conv_transpose{_rank}d.cpu", f"conv_transpose{_rank}d", "cpu", _transpose, _transpose_backward,
                     _refuses_transpose))
+
+
+if hasattr(cpu, "elementwise"):
+    from . import conv_activation  # noqa: F401  (its kernel is of both families)
