@@ -83,6 +83,20 @@ def locator(b, address, space, size, mask, row=None):
     return generic
 
 
+def stack_locator(b, addresses, space, size, mask):
+    """A closure that gives (region, indices (group, lanes)) of an access at one address operand per instruction of the group,
+    None where not all lie properly in one region."""
+    machine, ins, active = b.machine, b.ins, None if mask is None else mask.bool
+    bits = {b.file.width(a.base.name) for a in addresses if isinstance(a.base, Register)}
+    if len(bits) != 1 or not all(isinstance(a.base, Register) for a in addresses):
+        return lambda: None
+    rows = b.read_rows([a.base for a in addresses], f"u{bits.pop()}")
+    shift = WINDOW["global"] if space == "global" else 0
+    offsets = np.array([[(a.offset - shift) % (1 << 64)] for a in addresses], np.uint64)
+    attempt = machine.spaces[space].attempt
+    return lambda: attempt(ins, np.add(rows(), offsets, dtype=np.uint64), size, active)
+
+
 def base_of(b, address):
     """The row (uint64, or narrower for 32-bit addresses) that an address operand starts from."""
     base = address.base
@@ -95,9 +109,9 @@ def base_of(b, address):
     raise PtxError(f"[simt] line {b.ins.line}: {address} is no address: `{b.ins.text}`")
 
 
-def observer(b, effect):
+def observer(b, effect, ins=None):
     """A closure that tells the observers of an access, or None where nobody watches."""
-    observers, ins = b.machine.observers, b.ins
+    observers, ins = b.machine.observers, ins or b.ins
     if not b.machine.observed:
         return None
 
@@ -108,12 +122,12 @@ def observer(b, effect):
     return tell
 
 
-def check_written(b, part, size):
+def check_written(b, part, size, ins=None):
     """Warn of reads of bytes that nobody has written."""
     bad = part.region.never_written(part.index, size)
     if part.active is not None:
         bad &= part.active
     if bad.any():
         lane, machine = int(bad.argmax()), b.machine
-        machine.warn("uninitialised read", b.ins, lane, f"{int(bad.sum())} lanes read {part.space} memory that nobody wrote, first "
-                     f"{machine.lane_name(lane)}: {machine.describe(b.ins)}")
+        machine.warn("uninitialised read", ins or b.ins, lane, f"{int(bad.sum())} lanes read {part.space} memory that nobody "
+                     f"wrote, first {machine.lane_name(lane)}: {machine.describe(ins or b.ins)}")

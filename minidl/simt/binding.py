@@ -33,13 +33,11 @@ class Mask:
 class RegisterFile:
     """The registers of one function: a row per register, a column per lane.
 
-    Rows are in the order in which the function first writes them, so that neighbouring instructions have neighbouring rows.
+    Rows are in the order in which registers are written, so that what a group of instructions writes is one stack of rows.
     """
 
-    def __init__(self, function, lanes):
-        order = dict.fromkeys(r.name for ins in function.instructions for operand in ins.operands[:1]
-                              for r in (getattr(operand, "parts", None) or (operand,)) if isinstance(r, Register))
-        order |= dict.fromkeys(function.registers)
+    def __init__(self, function, written, lanes):
+        order = dict.fromkeys(written) | dict.fromkeys(function.registers)
         self.function, self.place, rows = function, {}, {}
         for name in order:
             kind = function.registers[name]
@@ -173,7 +171,7 @@ class Binding:
             buffer = np.empty((len(operands), self.lanes), view.dtype)
             return lambda: view.take(place, 0, buffer, "clip")
         rows = [self.full(o, kind) for o in operands]
-        return lambda: np.stack(rows)
+        return lambda: np.stack(rows) if len(rows) > 1 else rows[0][None]
 
     def write_rows(self, operands, kind):
         """Where to put several results: an array (operands, lanes)."""
@@ -197,6 +195,10 @@ class Binding:
     def width(self, operand, default):
         """Bits of a register operand; `default` for any other."""
         return self.file.width(operand.name) if isinstance(operand, Register) else default
+
+    def alone(self):
+        """A Binding of each instruction of the group by itself."""
+        return [Binding(self.machine, [ins], self.mask, self.blend) for ins in self.group]
 
     @property
     def active(self):

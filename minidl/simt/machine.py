@@ -3,7 +3,7 @@ import numpy as np
 
 from .binding import Binding, Mask, RegisterFile
 from .faults import Finding, PtxError, UnknownInstruction
-from .fusion import runs
+from .fusion import limited
 from .kinds import DTYPE, UNSIGNED
 from .layout import function_address, place_variables
 from .memory import CODE, Global, Window
@@ -49,7 +49,7 @@ class Machine:
         self.observed, self.observers, self.tracer = observed, [], tracer
         self.lane = np.arange(self.lanes)
         self.cta_of, self.warp_of, self.lane_in_warp = self.lane // self.threads, self.lane // WARP, self.lane % WARP
-        self.files = {f.name: RegisterFile(f, self.lanes) for f in program.functions}
+        self.files = {f.name: RegisterFile(f, program.written_in_order(f), self.lanes) for f in program.functions}
         self.shared_size, layout = self.layout.static_shared + dynamic_shared, self.layout
         self.spaces = {"global": Global(self),
                        "shared": Window("shared", self, ctas, self.shared_size, self.cta_of, track),
@@ -164,7 +164,7 @@ class Machine:
     def bind_block(self, block, mode):
         """Closures of one block. `mode`: "all" lanes run; "alive": those that have not left the kernel; "some" do."""
         bound = []
-        groups = [[ins] for ins in block.instructions] if self.tracer else runs(block.instructions, self.lanes)
+        groups = [[ins] for ins in block.instructions] if self.tracer else limited(block.groups, self.lanes)
         for group in groups:
             key = group[0], len(group), mode
             if key not in self._bound:

@@ -3,8 +3,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from .faults import PtxError
+from .fusion import arrange
 from .layout import Layout
-from .syntax import Function, Instruction, Register, Special, Symbol
+from .syntax import Function, Instruction, Register, Special, Symbol, parts
 from .table import find
 
 EXITED = 1 << 30                 # the block number of lanes that have left the kernel
@@ -20,12 +21,17 @@ class Block:
         instructions: without the ending.
         ending: the control instruction behind them, None where the block runs into the next one.
         gate: the collective instruction that the block starts with and that lanes of a warp wait for each other at.
+        groups: the instructions as `fusion.arrange` puts them.
     """
     number: int
     function: Function
     instructions: list[Instruction]
     ending: Instruction | None = None
     gate: Instruction | None = None
+
+    @cached_property
+    def groups(self):
+        return arrange(self.instructions)
 
 
 @dataclass(eq=False)
@@ -68,6 +74,12 @@ class Program:
     def entry(self, function):
         """The first block of a function."""
         return self.starts[function.name, 0]
+
+    def written_in_order(self, function):
+        """The registers of a function in the order in which its groups of instructions write them."""
+        results = (ins.operands[0] for block in self.blocks if block.function is function for group in block.groups
+                   for ins in group if ins.operands)
+        return list(dict.fromkeys(r.name for operand in results for r in parts(operand) if isinstance(r, Register)))
 
     def instructions(self):
         """All instructions of all functions."""

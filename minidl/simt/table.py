@@ -24,24 +24,33 @@ class Entry:
 
     Attributes:
         opcode: dotted beginning of the instructions it is for.
-        bind: Binding -> closure (a control instruction: -> control.Transfer).
+        bind: Binding -> closure (a control instruction: -> schedule.Transfer).
         kinds: the types it is for, None for all.
-        elementwise: computes each lane from that lane's registers alone, with closures that work on rows of lanes and
-            on stacks of rows alike, so that independent neighbours may be bound as one.
-        fuse: independent neighbours are given to `bind` as `b.group`.
+        elementwise: computes each lane's result from that lane's registers alone.
+        order: how it may move among its neighbours in a block: "free" (it does nothing but to the registers it names), "reads"
+            or "writes" (memory, too), "fixed" (nothing passes it).
+        fuse: `bind` takes independent instructions of one form, as `b.group`; those that are elementwise need not look at it, as
+            their closures work on rows of lanes and on stacks of rows alike.
+        vectors: it does so for operands that are vectors, too.
+        whole: a group may have any size (its bind knows what is good for it).
         control: ends a basic block.
         members: for an instruction that lanes of a warp execute together: gives the operand that names them, or None for
             all. Lanes wait for each other in front of it.
         anywhere: lanes may meet at different instructions of this kind (bar.warp.sync).
+        writes_first: its first operand is a result.
     """
     opcode: str
     bind: Callable
     kinds: frozenset | None = None
     elementwise: bool = False
+    order: str = "fixed"
     fuse: bool = False
+    vectors: bool = False
+    whole: bool = False
     control: bool = False
     members: Callable | None = None
     anywhere: bool = False
+    writes_first: bool = True
 
     @property
     def collective(self):
@@ -60,19 +69,20 @@ def _register(opcodes, kinds, **traits):
     return decorate
 
 
-def elementwise(*opcodes, kinds=None, alone=False):
-    """Register an instruction that only computes. `alone`: do not stack neighbours."""
-    return _register(opcodes, kinds, elementwise=not alone)
+def elementwise(*opcodes, kinds=None, fuse=True, vectors=False):
+    """Register an instruction that only computes."""
+    return _register(opcodes, kinds, elementwise=True, order="free", fuse=fuse, vectors=vectors)
 
 
-def effect(*opcodes, kinds=None):
-    """Register an instruction that touches memory, other lanes or the machine: it sees `b.mask`."""
-    return _register(opcodes, kinds)
+def effect(*opcodes, kinds=None, order="fixed", fuse=False, whole=False, writes_first=True):
+    """Register an instruction that touches memory or the machine: it sees `b.mask`."""
+    return _register(opcodes, kinds, order=order, fuse=fuse, vectors=fuse, whole=whole, writes_first=writes_first)
 
 
-def collective(*opcodes, kinds=None, members=lambda ins: None, fuse=False, anywhere=False):
+def collective(*opcodes, kinds=None, members=lambda ins: None, order="fixed", fuse=False, anywhere=False, writes_first=True):
     """Register an instruction that lanes of a warp execute together."""
-    return _register(opcodes, kinds, members=members, fuse=fuse, anywhere=anywhere)
+    return _register(opcodes, kinds, members=members, order=order, fuse=fuse, vectors=fuse, whole=fuse, anywhere=anywhere,
+                     writes_first=writes_first)
 
 
 def control(*opcodes, kinds=None):

@@ -72,7 +72,8 @@ def _lanes(b):
     return lambda: everyone if b.mask is None else b.mask.bool
 
 
-@effect("cp.async.ca.shared", "cp.async.cg.shared", "cp.async.ca.shared::cta", "cp.async.cg.shared::cta")
+@effect("cp.async.ca.shared", "cp.async.cg.shared", "cp.async.ca.shared::cta", "cp.async.cg.shared::cta", order="writes",
+        writes_first=False)
 def copy(b):
     """cp.async.ca|cg.shared.global [to], [from], size[, source size]: bytes beyond the source size are zero."""
     copies, machine, operands = copies_of(b.machine), b.machine, list(b.ins.operands)
@@ -120,7 +121,7 @@ def _source_size(b, operand, size):
     return lambda: row
 
 
-@effect("cp.async.commit_group")
+@effect("cp.async.commit_group", order="writes", writes_first=False)
 def commit(b):
     """The lane's copies so far form a group."""
     copies, lanes = copies_of(b.machine), _lanes(b)
@@ -134,7 +135,7 @@ def commit(b):
     return run
 
 
-@effect("cp.async.wait_group", "cp.async.wait_all")
+@effect("cp.async.wait_group", "cp.async.wait_all", order="writes", writes_first=False)
 def wait(b):
     """Wait until at most n of the lane's groups are in flight; wait_all: none, and no copy outside a group."""
     copies, lanes = copies_of(b.machine), _lanes(b)

@@ -17,7 +17,8 @@ FUNCTIONS = {"add": lambda old, v, w: old + v, "min": lambda old, v, w: min(old,
 COMMUTING = {"add": np.add, "min": np.minimum, "max": np.maximum, "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor}
 
 
-@effect("atom", "red")
+@effect("atom", order="writes")
+@effect("red", order="writes", writes_first=False)
 def atomic(b):
     """atom.op d, [a], b[, c] and red.op [a], b: d is what was there before. Vectors are as many atomics side by side."""
     ins, kind = b.ins, b.kind

@@ -6,7 +6,8 @@ from ..syntax import Negated, Vector
 from ..table import collective, control, effect
 
 
-@collective("bar.warp.sync", "barrier.warp.sync", members=lambda ins: ins.operands[0], anywhere=True)
+@collective("bar.warp.sync", "barrier.warp.sync", members=lambda ins: ins.operands[0], anywhere=True, order="writes",
+            writes_first=False)
 def warp_barrier(b):
     """bar.warp.sync mask: the named lanes meet and see each other's memory."""
     machine, members = b.machine, b.full(b.ins.operands[0], "u32")
@@ -67,7 +68,7 @@ def _delivery(b, result):
     return deliver
 
 
-@effect("membar", "fence")
+@effect("membar", "fence", order="writes", writes_first=False)
 def fence(b):
     """membar and fence: order this thread's accesses before it against those behind it, as other threads see them."""
     machine, active = b.machine, b.active

@@ -80,7 +80,7 @@ def set_predicate(b):
 ONE = {"f32": 0x3F800000, "f16": 0x3C00, "bf16": 0x3F80, "f16x2": 0x3C00, "bf16x2": 0x3F80}
 
 
-@elementwise("set", alone=True)
+@elementwise("set", fuse=False)
 def set_value(b):
     """d = 1.0 or all ones where a op b [bool c], else 0."""
     ins = b.ins

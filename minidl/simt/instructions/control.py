@@ -115,7 +115,7 @@ def _indirect(b, pointer, following):
     return Transfer(move)
 
 
-@effect("nanosleep", "brkpt", "pmevent", "griddepcontrol", "setmaxnreg")
+@effect("nanosleep", "brkpt", "pmevent", "griddepcontrol", "setmaxnreg", writes_first=False)
 def wait(b):
     """Instructions that only pass time. Sleeping lanes let others go first."""
     if b.ins.name == "brkpt":

@@ -187,7 +187,7 @@ def _unpack(b, into, given):
     return run
 
 
-@elementwise("cvt.pack", alone=True)
+@elementwise("cvt.pack", fuse=False)
 def pack_integers(b):
     """cvt.pack.sat.to.from d, a, b[, c]: a and b clamped and put side by side, above the low bits of c."""
     ins = b.ins

@@ -38,7 +38,7 @@ def _pairs(b, function):
     return run
 
 
-@elementwise("add.cc", "addc", "sub.cc", "subc", "mad.lo.cc", "mad.hi.cc", "madc", alone=True)
+@elementwise("add.cc", "addc", "sub.cc", "subc", "mad.lo.cc", "mad.hi.cc", "madc", fuse=False)
 def carry_chain(b):
     """Sums of many words: a carry goes from an instruction with .cc to the next addc, subc or madc of the same lane."""
     ins, carry, unsigned = b.ins, b.machine.carry, UNSIGNED[BITS[b.kind]]

@@ -1,23 +1,66 @@
 """Loads and stores: ld, ldu, st, of one to eight values per lane, in every space."""
 import numpy as np
 
-from ..access import check_written, effect_of, locator, observer, space_of
+from ..access import Part, check_written, effect_of, locator, observer, space_of, stack_locator
 from ..kinds import BITS, DTYPE
 from ..syntax import Address, Sink, Symbol, parts
 from ..table import effect
 
 
+def _extended(b, name, kind):
+    """A value narrower than its register is extended to all of it: the type as which the register is written."""
+    width = b.width(name, BITS[kind])
+    return kind[0].replace("f", "b") + str(width) if width > BITS[kind] and kind[0] in "usbf" else kind
+
+
 def _rows(b, names, kind):
-    """Targets of a load. A value narrower than its register is extended to all of it."""
-    rows = []
-    for name in names:
-        width = b.width(name, BITS[kind])
-        wide = kind[0].replace("f", "b") + str(width) if width > BITS[kind] and kind[0] in "usbf" else kind
-        rows.append(None if isinstance(name, Sink) else b.write(name, wide))
-    return rows
+    """Targets of a load."""
+    return [None if isinstance(name, Sink) else b.write(name, _extended(b, name, kind)) for name in names]
 
 
-@effect("ld", "ldu")
+@effect("ld.global", "ld.shared", "ld.shared::cta", "ld.const", order="reads", fuse=True)
+def load_stack(b):
+    """Several loads of one form."""
+    if len(b.group) == 1 or b.ins.has("volatile", "relaxed", "acquire", "mmio"):
+        return load(b)
+    ins, kind, space = b.ins, b.kind, space_of(b.ins)
+    dtype, count = DTYPE[kind], len(parts(ins.operands[0]))
+    names = [[parts(i.operands[0])[j] for i in b.group] for j in range(count)]
+    size = dtype.itemsize * count
+    addresses = [i.operands[1] for i in b.group]
+    together, what, active = stack_locator(b, addresses, space, size, b.mask), effect_of(ins, "read", size), b.active
+    alone = [locator(one, address, space, size, b.mask) for one, address in zip(b.alone(), addresses)]
+    tells = [observer(b, what, i) for i in b.group]
+    rows = [b.write_rows(part, _extended(b, part[0], kind)) for part in names]
+
+    def note(i, part, tell):
+        if part.region.written is not None:
+            check_written(b, part, size, i)
+        if tell:
+            tell(part)
+
+    def run():
+        found = together()
+        if found is None:                                # in several buffers, or wrong
+            for k, where in enumerate(alone):
+                part, = where()
+                note(b.group[k], part, tells[k])
+                block = part.region.view(dtype, count).take(part.index, 0)
+                for j, row in enumerate(rows):
+                    row[k] = block if count == 1 else block[:, j]
+            return
+        region, index = found
+        if region.written is not None or tells[0]:
+            for i, at, tell in zip(b.group, index, tells):
+                note(i, Part(space, region, at, active), tell)
+        block = region.view(dtype, count).take(index, 0)
+        for j, row in enumerate(rows):
+            row[...] = block if count == 1 else block[:, :, j]
+    return run
+
+
+@effect("ld", "ldu", order="reads")
+@effect("ld.volatile", "ld.relaxed", "ld.acquire", "ld.mmio", order="writes")
 def load(b):
     """ld.space.vec.type: values from memory."""
     ins, kind, names = b.ins, b.kind, parts(b.ins.operands[0])
@@ -79,7 +122,7 @@ def _load_parameter(b, address):
     return copy
 
 
-@effect("st")
+@effect("st", order="writes", writes_first=False)
 def store(b):
     """st.space.vec.type: values to memory."""
     ins, kind, address, given = b.ins, b.kind, b.ins.operands[0], parts(b.ins.operands[1])

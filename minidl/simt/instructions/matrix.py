@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..access import check_written, locator, observer
+from ..access import Part, check_written, locator, observer, stack_locator
 from ..binding import Mask
 from ..faults import UnknownInstruction
 from ..kinds import BITS
@@ -102,7 +102,7 @@ class Shape:
         return (place * (count_b * 8) + column).reshape(len(a_of) * len(register), lanes * pair)
 
 
-@collective("mma.sync", fuse=True)
+@collective("mma.sync", order="free", fuse=True)
 def multiply(b):
     """D = A B + C of a warp, or of several independent instructions at once.
 
@@ -137,10 +137,7 @@ def multiply(b):
 
 def _one_by_one(b):
     """The instructions of a group, each by itself."""
-    alone = []
-    for ins in b.group:
-        binding = type(b)(b.machine, [ins], b.mask, b.blend)
-        alone.append(binding.closure(multiply(binding)))
+    alone = [one.closure(multiply(one)) for one in b.alone()]
 
     def run():
         for step in alone:
@@ -163,36 +160,47 @@ def accumulate(product, c, kind, saturate=False, out=None):
     return total
 
 
-@collective("ldmatrix.sync")
+@collective("ldmatrix.sync", order="reads", fuse=True)
 def load_matrix(b):
     """ldmatrix: 8x8 tiles of 16-bit elements; lane 8 j + i names row i of tile j, and gets two neighbours of each tile."""
-    names, transposed = parts(b.ins.operands[0]), b.ins.has("trans")
+    count, transposed, group = len(parts(b.ins.operands[0])), b.ins.has("trans"), len(b.group)
     if b.ins.kind != "b16" or not b.ins.has("m8n8"):
         raise UnknownInstruction(f"[simt] {'.'.join(b.ins.opcode)}: no such tiles here, PTX line {b.ins.line}")
-    count, rows = len(names), b.write_rows(names, "b32").reshape(len(names), -1, 8, 4)
+    rows = b.write_rows([r for ins in b.group for r in parts(ins.operands[0])], "b32").reshape(group, count, -1, 8, 4)
     giving, gives = Mask(b.lanes), b.machine.lane_in_warp < 8 * count
     giving.set(gives)
-    where = locator(b, b.ins.operands[1], "shared", 16, giving if count < 4 else b.mask)
-    tell = observer(b, Effect("read", 16, form="ldmatrix"))
+    mask, what, eight = giving if count < 4 else b.mask, Effect("read", 16, form="ldmatrix"), np.dtype(np.uint16)
+    together = stack_locator(b, [ins.operands[1] for ins in b.group], "shared", 16, mask)
+    alone = [locator(one, one.ins.operands[1], "shared", 16, mask) for one in b.alone()]
+    tells = [observer(b, what, ins) for ins in b.group]
+
+    def locate():
+        found = together()
+        if found is not None:
+            return [Part("shared", found[0], index, mask and mask.bool) for index in found[1]], found[1]
+        located = [where()[0] for where in alone]
+        return located, np.stack([part.index for part in located])
 
     def run():
         if b.mask is not None:
             require(b)
             if count < 4:
                 giving.set(gives & b.mask.bool)
-        part, = where()
-        if part.region.written is not None:
-            check_written(b, part, 16)
-        if tell:
-            tell(part)
-        tiles = part.region.view(np.dtype(np.uint16), 8).take(part.index.reshape(-1, 32)[:, :8 * count], 0)
-        tiles = tiles.reshape(-1, count, 8, 8)
-        words = (np.ascontiguousarray(tiles.swapaxes(2, 3)) if transposed else tiles).view(np.uint32)
-        rows[...] = words.swapaxes(0, 1)
+        located, index = locate()
+        region = located[0].region
+        for ins, part, tell in zip(b.group, located, tells):
+            if region.written is not None:
+                check_written(b, part, 16, ins)
+            if tell:
+                tell(part)
+        tiles = region.view(eight, 8).take(index.reshape(group, -1, 32)[:, :, :8 * count], 0)
+        tiles = tiles.reshape(group, -1, count, 8, 8)
+        words = (np.ascontiguousarray(tiles.swapaxes(3, 4)) if transposed else tiles).view(np.uint32)
+        rows[...] = words.swapaxes(1, 2)
     return run
 
 
-@collective("stmatrix.sync")
+@collective("stmatrix.sync", order="writes", writes_first=False)
 def store_matrix(b):
     """stmatrix: the reverse of ldmatrix."""
     address, values = b.ins.operands
@@ -225,7 +233,7 @@ def store_matrix(b):
     return run
 
 
-@collective("movmatrix.sync")
+@collective("movmatrix.sync", order="free")
 def move_matrix(b):
     """movmatrix.trans: transpose an 8x8 tile of 16-bit elements across the lanes."""
     d, a = b.write(b.ins.operands[0], "b32"), b.full(b.ins.operands[1], "b32")

@@ -5,20 +5,21 @@ import numpy as np
 
 from ..kinds import BITS, DTYPE, UNSIGNED, untyped
 from ..memory import WINDOW, WINDOW_BITS
-from ..syntax import Sink, Special, Vector
+from ..syntax import Special, Vector
 from ..table import effect, elementwise
 
+EARLIER = 1_000_000              # what clocks showed when the launch began
 CLOCKS = ("%clock", "%clock64", "%clock_hi", "%globaltimer", "%globaltimer_lo", "%globaltimer_hi")
 
 
-@elementwise("mov")
+@elementwise("mov", vectors=True)
 def move(b):
     """d = a: a register, a literal, an address, the parts of a vector."""
     to, given = b.ins.operands[:2]
     if isinstance(to, Vector):
-        return _unpack(b, to.parts, given)
+        return _unpack(b, len(to.parts))
     if isinstance(given, Vector):
-        return _pack(b, to, given.parts)
+        return _pack(b, len(given.parts))
     if isinstance(given, Special) and given.name in CLOCKS:
         return _clock(b, given.name)
     kind = untyped(b.kind)
@@ -28,36 +29,35 @@ def move(b):
 def _clock(b, name):
     """Clocks count executed instructions."""
     d, schedule = b.target(0, untyped(b.kind)), b.machine.schedule
-    shift = 32 if name.endswith("_hi") else 0
-    ones = (1 << BITS[b.kind]) - 1
-    return lambda: d.fill(schedule.executed >> shift & ones)
+    shift, ones = 32 if name.endswith("_hi") else 0, (1 << BITS[b.kind]) - 1
+    return lambda: d.fill(EARLIER + schedule.executed >> shift & ones)
 
 
-def _unpack(b, names, given):
+def _unpack(b, count):
     """{a, b} = d: the parts from the lowest up."""
-    bits = BITS[b.kind] // len(names)
-    whole = b.read(given, untyped(b.kind))
-    rows = [(k, b.write(name, f"b{bits}")) for k, name in enumerate(names) if not isinstance(name, Sink)]
+    bits, whole = BITS[b.kind] // count, b.read_rows([ins.operands[1] for ins in b.group], untyped(b.kind))
+    names = [[ins.operands[0].parts[k] for ins in b.group] for k in range(count)]
+    rows = [b.write_rows(part, f"b{bits}") for part in names]
+    width = UNSIGNED[bits]
 
     def run():
-        pieces = np.ascontiguousarray(whole).view(UNSIGNED[bits])
+        pieces = np.ascontiguousarray(whole()).view(width)
         pieces = pieces.copy() if pieces.base is not None else pieces     # a row may be part of itself
-        for k, row in rows:
-            row[...] = pieces[k::len(names)]
+        for k, row in enumerate(rows):
+            row[...] = pieces[:, k::count]
     return run
 
 
-def _pack(b, to, parts):
+def _pack(b, count):
     """d = {a, b}: the parts from the lowest up."""
     kind = untyped(b.kind)
-    bits = BITS[kind] // len(parts)
-    rows, d = [b.read(part, f"b{bits}") for part in parts], b.write(to, kind)
-    packed = np.empty(b.lanes, DTYPE[kind])
-    slots = [packed.view(UNSIGNED[bits])[k::len(parts)] for k in range(len(parts))]
+    rows = [b.read_rows([ins.operands[1].parts[k] for ins in b.group], f"b{BITS[kind] // count}") for k in range(count)]
+    d, packed = b.write_rows([ins.operands[0] for ins in b.group], kind), np.empty((len(b.group), b.lanes), DTYPE[kind])
+    slots = [packed.view(UNSIGNED[BITS[kind] // count])[:, k::count] for k in range(count)]
 
     def run():
         for slot, row in zip(slots, rows):
-            slot[...] = row
+            slot[...] = row()
         d[...] = packed
     return run
 
@@ -80,7 +80,7 @@ def is_in_space(b):
     return lambda: np.equal(a >> WINDOW_BITS, window, p)
 
 
-@effect("prefetch", "prefetchu", "discard", "applypriority", "createpolicy")
+@effect("prefetch", "prefetchu", "discard", "applypriority", "createpolicy", order="writes")
 def hint(b):
     """Cache hints do nothing here."""
     if b.ins.name == "createpolicy":

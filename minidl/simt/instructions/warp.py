@@ -28,7 +28,7 @@ def _two_results(b, kind):
     return b.write(first, kind), None
 
 
-@collective("shfl.sync", members=lambda ins: ins.operands[4])
+@collective("shfl.sync", members=lambda ins: ins.operands[4], order="free")
 def shuffle(b):
     """shfl.sync.mode d|p, a, lane, clamp, members: a of another lane of the warp; p: whether that lane is in range."""
     machine, mode, (_, a, by, clamp, members) = b.machine, b.ins.opcode[2], b.ins.operands
@@ -64,14 +64,14 @@ def shuffle(b):
     return run
 
 
-@effect("activemask")
+@effect("activemask", order="free")
 def active_mask(b):
     """d = the mask of lanes that execute it now."""
     d = b.target(0)
     return lambda: np.copyto(d, np.repeat(warp_bits(np.ones(b.lanes, bool) if b.mask is None else b.mask.bool), 32))
 
 
-@collective("vote.sync", members=lambda ins: ins.operands[2])
+@collective("vote.sync", members=lambda ins: ins.operands[2], order="free")
 def vote(b):
     """vote.sync.mode: ballot (the mask of true predicates), any, all or uni (all agree) over the named lanes."""
     mode, (result, predicate, members) = b.ins.opcode[2], b.ins.operands
@@ -104,7 +104,7 @@ def _groups(b, members):
             yield lanes[(masks == mask) & (mask >> (lanes % 32).astype(np.uint32) & np.uint32(1) == 1)]
 
 
-@collective("match.any.sync", "match.all.sync", members=lambda ins: ins.operands[2])
+@collective("match.any.sync", "match.all.sync", members=lambda ins: ins.operands[2], order="free")
 def match(b):
     """match.any: the mask of lanes that hold the same value; match.all: all named lanes if they agree, else 0 (p: agree)."""
     value, members = b.full(b.ins.operands[1], b.kind), b.full(b.ins.operands[2], "u32")
@@ -128,7 +128,7 @@ def match(b):
 REDUCE = {"add": np.add, "min": np.minimum, "max": np.maximum, "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor}
 
 
-@collective("redux.sync", members=lambda ins: ins.operands[2])
+@collective("redux.sync", members=lambda ins: ins.operands[2], order="free")
 def reduce(b):
     """redux.sync.op: the sum, least, largest, and, or, xor of the named lanes' values, for each of them. (.abs, .NaN: f32.)"""
     name = b.ins.opcode[2]
@@ -147,7 +147,7 @@ def reduce(b):
     return run
 
 
-@collective("elect.sync", members=lambda ins: ins.operands[1])
+@collective("elect.sync", members=lambda ins: ins.operands[1], order="free")
 def elect(b):
     """elect.sync d|p, members: p is true in the lowest named lane, d that lane's number."""
     members = b.full(b.ins.operands[1], "u32")

@@ -218,7 +218,7 @@ def multiply(b):
 
 
 def _places(n, kind):
-    """Where element (row, column) of a warp's (16, N) accumulators lies in its registers, (registers, 32) in one row."""
+    """Where element (row, column) of a warp's (16, N) accumulators lies in its registers (registers, 32)."""
     row, column = np.ogrid[:16, :n]
     lane, block, e = row % 8 * 4 + column % 8 // 2, column // 8, column % 2
     if kind == "f16":                                      # two columns in a register

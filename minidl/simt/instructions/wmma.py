@@ -95,7 +95,7 @@ class Walk:
                 yield slot, part
 
 
-@collective("wmma.load")
+@collective("wmma.load", order="reads")
 def load(b):
     """wmma.load.a|b|c: a matrix from memory, its rows or columns `stride` elements apart."""
     names = parts(b.ins.operands[0])
@@ -119,7 +119,7 @@ def load(b):
     return run
 
 
-@collective("wmma.store")
+@collective("wmma.store", order="writes", writes_first=False)
 def store(b):
     """wmma.store.d: a matrix to memory."""
     names = parts(b.ins.operands[1])
@@ -143,7 +143,7 @@ def store(b):
     return run
 
 
-@collective("wmma.mma")
+@collective("wmma.mma", order="free")
 def multiply(b):
     """wmma.mma: D = A B + C."""
     ins, (m, n, k) = b.ins, _shape(b.ins)
