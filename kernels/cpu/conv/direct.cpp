@@ -75,7 +75,7 @@ class Direct {
         slivers_(filters.slivers()),
         slices_(ceil_div(c.inputs, max<int64_t>(1, KC / c.taps()))),
         blocks_(blocks(c)),
-        by_filters_(by_filters(c, Block(blocks_, 0))),
+        by_filters_(by_filters()),
         phased_(by_filters_ || (c.taps() == 1 && c.rows.stride * c.columns.stride > 1)),
         in_place_(!by_filters_ && c.rows.plain() && c.columns.plain()),
         room_(largest_view()),
@@ -128,15 +128,24 @@ class Direct {
     return max<int64_t>(168, min<int64_t>(min<int64_t>(fits, 1008), all / 4));
   }
   // Tiles of pixels x channels waste lanes on few channels and have to be transposed; tiles of channels x pixels run
-  // over the zeros between rows, and multiply by those around the images. Costs are of a pixel, in multiply-adds.
-  static bool by_filters(const Correlation& c, const Block& b) {
-    const int64_t width = b.columns + c.columns.reach(), height = b.rows + c.rows.reach();
-    const int64_t span = ((b.images - 1) * height + b.rows - 1) * width + b.columns;
-    const double K = static_cast<double>(c.inputs * c.taps()), outputs = static_cast<double>(c.outputs);
-    const double by_pixels = K * c.rows.seen() * c.columns.seen() * static_cast<double>(round_up(c.outputs, W));
-    const double by_filter =
-        K * max(outputs, 3.) * static_cast<double>(round_up(span, W)) / static_cast<double>(b.pixels());
-    return by_filter + 3 * outputs < by_pixels + 10 * outputs;
+  // over the zeros between rows, where those are not whole vectors, and multiply by the zeros around the images. Costs
+  // are of a pixel, in multiply-adds.
+  bool by_filters() const {
+    const View v(c_, Block(blocks_, 0), true, false);
+    const bool straight = is_straight(v);
+    const double waste = straight ? 1 : static_cast<double>(round_up(span(v), W)) / static_cast<double>(v.b.pixels());
+    const double K = static_cast<double>(c_.inputs * c_.taps()), outputs = static_cast<double>(c_.outputs);
+    const double by_pixels = K * c_.rows.seen() * c_.columns.seen() * static_cast<double>(round_up(c_.outputs, W));
+    return K * waste * max(outputs, 3.) + (straight ? 0 : 3) * outputs < by_pixels + 8 * outputs;
+  }
+  // Do tiles of filters x pixels go straight into the results? Rows are whole vectors and all of K is one slice.
+  bool is_straight(const View& view) const {
+    return slices_ == 1 && c_.spread() == 1 && c_.columns.out_step == 1 && run_of(view) % W == 0;
+  }
+  // Floats from the first pixel of a block to the last one, the zeros between them included.
+  int64_t span(const View& view) const {
+    const Block& b = view.b;
+    return view.window(b.image + b.images - 1, b.row + b.rows - 1, b.column + b.columns - 1) + 1;
   }
   int64_t first_input(int64_t slice) const { return c_.inputs * slice / slices_; }
   int64_t inputs(int64_t slice) const { return first_input(slice + 1) - first_input(slice); }
@@ -196,8 +205,8 @@ class Direct {
 
   // Tiles of filters x pixels, which run through rows of the image and the zeros between them.
   void work_by_filters(int64_t group, const View& view, const float* image, int64_t from, int64_t to) const {
-    const Block& b = view.b;
-    const int64_t end = view.window(b.image + b.images - 1, b.row + b.rows - 1, b.column + b.columns - 1) + 1;
+    if (is_straight(view)) return straight_into_results(group, view, image, from, to);
+    const int64_t end = span(view);
     const int64_t ld = round_up(end, W), deepest = ceil_div(c_.inputs, slices_) * c_.taps();
     Scratch<float> sums((slices_ > 1 ? to - from : 1) * NR<float> * ld), own(own_size());
     Scratch<Segment> segments(c_.taps());
@@ -211,9 +220,35 @@ class Direct {
         for (int64_t m = 0; m < end; m += NR<float>)
           for (int64_t p = 0; p < panels.count; p++)
             pixels_kernel(panels.height(p), end - m)(count, segments, offsets, image + m, filters + panels.start(p),
-                                                     of_sliver + panels.start(p) * ld + m, ld, slice > 0);
+                                                     of_sliver + panels.start(p) * ld + m, ld, slice > 0, nullptr);
         if (slice + 1 == slices_) write_filters(group, view, sliver, of_sliver, ld);
       }
+    }
+  }
+
+  void straight_into_results(int64_t group, const View& view, const float* image, int64_t from, int64_t to) const {
+    const Block& b = view.b;
+    const int64_t run = run_of(view), rows = b.rows * b.columns / run, plane = c_.rows.out_size * c_.columns.out_size;
+    Scratch<float> own(own_size());
+    Scratch<Segment> segments(c_.taps());
+    Scratch<int64_t> offsets(c_.inputs * c_.taps() + AHEAD);
+    const int64_t count = taps_of(view, 0, segments, offsets);
+    for (int64_t sliver = from; sliver < to; sliver++) {
+      const float* filters = slice_of_filters(group, sliver, 0, own);
+      const int64_t first = sliver * NR<float>;
+      const Panels panels(min<int64_t>(NR<float>, c_.outputs - first));
+      const float* bias = c_.bias ? c_.bias + group * c_.outputs + first : nullptr;
+      float* out = c_.out + of_output(group, first);
+      for (int64_t n = b.image; n < b.image + b.images; n++)
+        for (int64_t row = b.row; row < b.row + rows; row++) {
+          const float* src = image + (n - b.image) * view.image + (row - b.row) * view.width;
+          float* to_row = out + of_pixel(n, row, b.column);
+          for (int64_t m = 0; m < run; m += NR<float>)
+            for (int64_t p = 0; p < panels.count; p++)
+              pixels_kernel(panels.height(p), run - m)(count, segments, offsets, src + m, filters + panels.start(p),
+                                                       to_row + panels.start(p) * plane + m, plane, false,
+                                                       bias ? bias + panels.start(p) : nullptr);
+        }
     }
   }
 
@@ -261,8 +296,7 @@ class Direct {
   // Sums [channel][pixel] of a sliver.
   void write_filters(int64_t group, const View& view, int64_t sliver, const float* sums, int64_t ld) const {
     const Block& b = view.b;
-    const bool runs_on = runs_from_row_to_row(b) && view.width == b.columns;
-    const int64_t rows = runs_on ? 1 : b.rows, columns = runs_on ? b.rows * b.columns : b.columns;
+    const int64_t columns = run_of(view), rows = b.rows * b.columns / columns;
     const int64_t first = sliver * NR<float>, end = min(c_.outputs, first + NR<float>);
     for (int64_t output = first; output < end; output += c_.spread_columns) {
       const vf bias = splatf(bias_of(group, output));
@@ -304,6 +338,10 @@ class Direct {
         }
       }
     }
+  }
+  // Results that follow each other where their windows do.
+  int64_t run_of(const View& view) const {
+    return runs_from_row_to_row(view.b) && view.width == view.b.columns ? view.b.rows * view.b.columns : view.b.columns;
   }
   bool runs_from_row_to_row(const Block& b) const {  // the results of a channel
     return c_.columns.dense() && c_.rows.dense() && b.columns == c_.columns.count;

@@ -47,12 +47,16 @@ struct Correlation {
 struct Blocks {
   int64_t n, rows, columns;      // of all
   int64_t images, bands, parts;  // groups of images, cuts of an image's rows, cuts of a row
+  int64_t unit;                  // rows that stay together: whole vectors of pixels, where that is a few rows
   Blocks(int64_t n, int64_t rows, int64_t columns, int64_t pixels) : n(n), rows(rows), columns(columns) {
     images = rows * columns >= pixels ? n : ceil_div(n, max<int64_t>(1, pixels / (rows * columns)));
     parts = columns > 2 * pixels ? ceil_div(columns, pixels) : columns > 256 ? ceil_div(columns, 128) : 1;
     bands = images < n ? 1 : min(rows, max<int64_t>(1, (rows * ceil_div(columns, parts) + pixels / 2) / pixels));
+    unit = W / gcd(columns, W);
+    if (unit * bands > rows) unit = 1;
   }
   int64_t count() const { return images * bands * parts; }
+  int64_t row(int64_t band) const { return band == bands ? rows : rows / unit * band / bands * unit; }
 };
 
 struct Block {
@@ -60,16 +64,9 @@ struct Block {
   Block(const Blocks& b, int64_t i) {
     int64_t part = i % b.parts, band = i / b.parts % b.bands, group = i / b.parts / b.bands;
     image = b.n * group / b.images, images = b.n * (group + 1) / b.images - image;
-    row = b.rows * band / b.bands, rows = b.rows * (band + 1) / b.bands - row;
+    row = b.row(band), rows = b.row(band + 1) - row;
     column = b.columns * part / b.parts, columns = b.columns * (part + 1) / b.parts - column;
   }
-  explicit Block(const Blocks& b)  // as large as the largest
-      : image(0),
-        images(ceil_div(b.n, b.images)),
-        row(0),
-        rows(ceil_div(b.rows, b.bands)),
-        column(0),
-        columns(ceil_div(b.columns, b.parts)) {}
   int64_t pixels() const { return images * rows * columns; }
   int64_t pixel(int64_t m, int64_t* y, int64_t* x) const {  // gives the image
     *x = column + m % columns, *y = row + m / columns % rows;

@@ -58,10 +58,11 @@ MINIDL_INLINE SegmentsMicrokernel segments_kernel(int rows, int64_t columns) {
 
 // c[i * ldc, NV_ vectors] (+)= the transposed product: rows are filters, b[k][i]; columns are pixels that follow each
 // other, image[offset[k]]; of a segment `at` is where its offsets begin. Some of them behind the last are read, too.
+// With a bias, or null, for each row.
 constexpr int AHEAD = 4;
 template <int MR_, int NV_>
 void pixels_microkernel(int64_t segments, const Segment* segment, const int64_t* offset, const float* image,
-                        const float* b, float* c, int64_t ldc, bool accumulate) {
+                        const float* b, float* c, int64_t ldc, bool accumulate, const float* bias) {
   vf acc[MR_][NV_];
   MINIDL_UNROLL
   for (int i = 0; i < MR_; i++)
@@ -87,12 +88,13 @@ void pixels_microkernel(int64_t segments, const Segment* segment, const int64_t*
   for (int i = 0; i < MR_; i++)
     for (int v = 0; v < NV_; v++) {
       float* p = c + i * ldc + v * W;
+      if (bias) acc[i][v] += splatf(bias[i]);
       store(p, accumulate ? load(p) + acc[i][v] : acc[i][v]);
     }
 }
 
 using PixelsMicrokernel = void (*)(int64_t, const Segment*, const int64_t*, const float*, const float*, float*, int64_t,
-                                   bool);
+                                   bool, const float*);
 template <int NV_, int... I>
 PixelsMicrokernel pixels_of_height(int rows, Lanes<I...>) {
   static constexpr PixelsMicrokernel table[] = {pixels_microkernel<I + 1, NV_>...};
