@@ -1,8 +1,8 @@
-"""mbarrier: barriers that are words in shared memory, with a count of bytes that asynchronous copies are to bring (sm_90).
+"""mbarrier: barriers that are words in shared memory, with a count of bytes that asynchronous copies bring (sm_90).
 
-A phase ends when all arrivals have come and all bytes; the next one begins at once. The word is the hardware's own affair;
-here it holds, from bit 0 on: arrivals still to come (20 bits), arrivals a phase (20 bits), bytes still to come, plus 2**20
-(22 bits), the phase's parity (bit 62).
+A phase ends when all arrivals have come and all bytes; the next one begins at once. The word is the hardware's own
+affair; here it holds, from bit 0 on: arrivals still to come (20 bits), arrivals a phase (20 bits), bytes still to come,
+plus 2**20 (22 bits), the phase's parity (bit 62).
 
 Source: PTX ISA, "Parallel Synchronization and Communication Instructions: mbarrier".
 """
