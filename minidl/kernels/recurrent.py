@@ -2,8 +2,14 @@
 import numpy as np
 
 from ..dispatch import Kernel, register
+from ..tape import recording
 from . import cpu
 from .arrays import dense, unless_float32
+from .kept import kept
+
+GATES = {"lstm": 4, "gru": 3, "rnn": 1}                # of a hidden unit
+KEPT = {"lstm": 4, "gru": 4, "rnn": 1}                 # numbers for the backward; a GRU's: what r multiplies, too
+LEAST_WEIGHT = 1 << 14                                 # elements: packing smaller ones costs less than looking them up
 
 
 def _refuses(arrays, lengths):
@@ -29,23 +35,34 @@ def _states(first, steps, reverse):
     return states
 
 
-def _run(cell, x, first, extra, weight_ih, weight_hh, bias_ih, bias_hh, lengths, reverse, relu=False):
-    """((y, the last h), what is kept); `extra` is c's states, or the room for a GRU's recurrent part."""
+def _packed(cell, weight):
+    """What is kept of a weight (GH, K), or None."""
+    def make():
+        size = cpu.recurrent.packed_size(GATES[cell], len(weight) // GATES[cell], weight.shape[1])
+        packed = np.empty(size, "float32")
+        cpu.recurrent.pack_weight(GATES[cell], dense(weight), packed)
+        return packed
+    return kept(weight, cell, make) if weight.size >= LEAST_WEIGHT else None
+
+
+def _run(cell, x, first, c, weight_ih, weight_hh, bias_ih, bias_hh, lengths, reverse, relu=False):
+    """((y, the last h), what the backward needs); `c` are an LSTM's states."""
     lengths = None if lengths is None else dense(lengths.astype("int64", copy=False))
     x, steps, (n, hidden) = dense(_within(x, lengths)), len(x), first.shape
-    h, gates = _states(first, steps, reverse), np.empty((steps, n, len(weight_hh)), "float32")
+    h = _states(first, steps, reverse)
+    gates = np.empty((steps, n, KEPT[cell] * hidden), "float32") if recording() else None
     y = (h[:-1] if reverse else h[1:]) if lengths is None else np.empty((steps, n, hidden), "float32")
     getattr(cpu.recurrent, f"{cell}_forward")(
-        x, dense(weight_ih), dense(weight_hh), dense(bias_ih), dense(bias_hh), lengths, gates, h, extra,
-        None if lengths is None else y, reverse, relu)
-    return (y, h[0 if reverse else -1]), (x, gates, h, extra, lengths)
+        x, dense(weight_ih), dense(weight_hh), _packed(cell, weight_ih), _packed(cell, weight_hh), dense(bias_ih),
+        dense(bias_hh), lengths, gates, h, c, None if lengths is None else y, reverse, relu)
+    return (y, h[0 if reverse else -1]), (x, gates, h, c, lengths)
 
 
-def _turn(cell, kept, gy, gh, extra_g, weight_hh, reverse, relu=False):
+def _turn(cell, saved, gy, gh, extra_g, weight_hh, reverse, relu=False):
     """Gradients of the gates (T, N, GH) and of the first h; `extra_g` is c's, or room for that of a GRU's part."""
-    _, gates, h, extra, lengths = kept
-    ga, gh = np.empty_like(gates), np.array(gh, order="C")
-    getattr(cpu.recurrent, f"{cell}_backward")(dense(gy), dense(weight_hh), lengths, gates, h, extra, gh, extra_g, ga,
+    _, gates, h, c, lengths = saved
+    ga, gh = np.empty((*gy.shape[:2], len(weight_hh)), "float32"), np.array(gh, order="C")
+    getattr(cpu.recurrent, f"{cell}_backward")(dense(gy), dense(weight_hh), lengths, gates, h, c, gh, extra_g, ga,
                                                reverse, relu)
     return ga, gh
 
@@ -67,9 +84,9 @@ def _sum(rows):
     return out
 
 
-def _parameters(kept, ga, reverse, bias_ih, bias_hh):
+def _parameters(saved, ga, reverse, bias_ih, bias_hh):
     """Gradients of the weights and biases from those of the gates."""
-    x, _, h, _, _ = kept
+    x, _, h, _, _ = saved
     ga, before = _rows(ga), _rows(h[1:] if reverse else h[:-1])
     bias = []
 
@@ -89,16 +106,16 @@ def _of_x(ga, weight_ih):
 # -- LSTM -----------------------------------------------------------------------------
 
 def _lstm(xp, x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, lengths, reverse):
-    cs = _states(c, len(x), reverse)
-    (y, h), kept = _run("lstm", x, h, cs, weight_ih, weight_hh, bias_ih, bias_hh, lengths, reverse)
-    return (y, h, cs[0 if reverse else -1]), kept
+    cs = _states(c, len(x), reverse) if recording() else np.array(c[None], order="C")
+    (y, h), saved = _run("lstm", x, h, cs, weight_ih, weight_hh, bias_ih, bias_hh, lengths, reverse)
+    return (y, h, cs[0 if reverse else -1]), saved
 
 
-def _lstm_backward(xp, g, kept, x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, lengths, reverse):
+def _lstm_backward(xp, g, saved, x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, lengths, reverse):
     gy, gh, gc = g
     gc = np.array(gc, order="C")
-    ga, gh = _turn("lstm", kept, gy, gh, gc, weight_hh, reverse)
-    return _of_x(ga, weight_ih), gh, gc, *_parameters(kept, ga, reverse, bias_ih, bias_hh), None, None
+    ga, gh = _turn("lstm", saved, gy, gh, gc, weight_hh, reverse)
+    return _of_x(ga, weight_ih), gh, gc, *_parameters(saved, ga, reverse, bias_ih, bias_hh), None, None
 
 
 def _no_lstm(arrays, params):
@@ -113,18 +130,17 @@ def _no_lstm(arrays, params):
 # -- GRU ------------------------------------------------------------------------------
 
 def _gru(xp, x, h, weight_ih, weight_hh, bias_ih, bias_hh, lengths, reverse):
-    recurrent = np.empty((len(x), *h.shape), "float32")
-    return _run("gru", x, h, recurrent, weight_ih, weight_hh, bias_ih, bias_hh, lengths, reverse)
+    return _run("gru", x, h, None, weight_ih, weight_hh, bias_ih, bias_hh, lengths, reverse)
 
 
-def _gru_backward(xp, g, kept, x, h, weight_ih, weight_hh, bias_ih, bias_hh, lengths, reverse):
-    gb = np.empty_like(kept[3])
-    ga, gh = _turn("gru", kept, *g, gb, weight_hh, reverse)
-    of_weight_ih, _, of_bias_ih, of_bias = _parameters(kept, ga, reverse, bias_ih, bias_hh)
+def _gru_backward(xp, g, saved, x, h, weight_ih, weight_hh, bias_ih, bias_hh, lengths, reverse):
+    gb = np.empty(g[0].shape, "float32")
+    ga, gh = _turn("gru", saved, *g, gb, weight_hh, reverse)
+    of_weight_ih, _, of_bias_ih, of_bias = _parameters(saved, ga, reverse, bias_ih, bias_hh)
     n, gb = h.shape[1], _rows(gb)
 
     def of_weight_hh():
-        before, out = _rows(kept[2][1:] if reverse else kept[2][:-1]), np.empty_like(weight_hh, order="C")
+        before, out = _rows(saved[2][1:] if reverse else saved[2][:-1]), np.empty_like(weight_hh, order="C")
         _product(_rows(ga)[:, :2 * n].T, before, out[:2 * n])
         _product(gb.T, before, out[2 * n:])
         return out
@@ -143,9 +159,9 @@ def _rnn(xp, x, h, weight_ih, weight_hh, bias_ih, bias_hh, lengths, nonlinearity
     return _run("rnn", x, h, None, weight_ih, weight_hh, bias_ih, bias_hh, lengths, reverse, nonlinearity == "relu")
 
 
-def _rnn_backward(xp, g, kept, x, h, weight_ih, weight_hh, bias_ih, bias_hh, lengths, nonlinearity, reverse):
-    ga, gh = _turn("rnn", kept, *g, None, weight_hh, reverse, nonlinearity == "relu")
-    return _of_x(ga, weight_ih), gh, *_parameters(kept, ga, reverse, bias_ih, bias_hh), None
+def _rnn_backward(xp, g, saved, x, h, weight_ih, weight_hh, bias_ih, bias_hh, lengths, nonlinearity, reverse):
+    ga, gh = _turn("rnn", saved, *g, None, weight_hh, reverse, nonlinearity == "relu")
+    return _of_x(ga, weight_ih), gh, *_parameters(saved, ga, reverse, bias_ih, bias_hh), None
 
 
 def _no_sequence(arrays, params):

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-import minidl  # noqa: F401
+import minidl
 from minidl.dispatch import TABLE
 from minidl.kernels import cpu
 from minidl.op import REGISTRY
@@ -25,3 +25,9 @@ def test_sequences(name, gates, t, n, hidden, lengths):
     for reverse in (False, True):
         check_kernel(kernel, REGISTRY[name], inputs, {"reverse": reverse})
         check_threads(kernel, REGISTRY[name], inputs, {"reverse": reverse})
+        params = [*["tanh"] * (name == "rnn"), reverse]
+        taped, _ = kernel.forward(np, *inputs, *params)
+        with minidl.no_grad():                         # nothing is kept of the gates; from the second call on packed
+            for _ in range(3):                         # weights are
+                untaped, _ = kernel.forward(np, *inputs, *params)
+                assert all(np.array_equal(a, b) for a, b in zip(taped, untaped))

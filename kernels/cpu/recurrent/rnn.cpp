@@ -1,17 +1,16 @@
-// Elman networks, and sums over rows.
+// Elman networks, the packing of weights, and sums over rows.
 #include "kernels/cpu/recurrent/steps.h"
 
 namespace minidl::MINIDL_ISA {
 namespace {
 
 struct RnnForward {
-  static constexpr int GATES = 1, BIASES = 1, ADDED = 1;
+  static constexpr int GATES = 1, BIASES = 1, ADDED = 1, KEPT = 1;
   const RecurrentForward& p;
   const float* bias;
 
-  Product product(int, int64_t t) const { return {p.gates + t * p.rows * p.hidden, p.hidden, true}; }
   MINIDL_INLINE vf operator()(const Place& at) const {
-    vf x = load_n(p.gates + (at.t * p.rows + at.row) * p.hidden + at.column, at.lanes);
+    vf x = load_n(p.gates + at.gate, at.lanes);
     x += load_n(bias + at.column, at.lanes);
     return !p.relu ? gate_tanh(x) : x > 0.f ? x : x == x ? vf{} : x;
   }
@@ -19,10 +18,11 @@ struct RnnForward {
 };
 
 struct RnnBackward {
-  static constexpr int GATES = 1;
+  static constexpr int GATES = 1, KEPT = 1;
   const RecurrentBackward& p;
 
-  Product gradient(int, int64_t t) const { return {p.ga + t * p.rows * p.hidden, p.hidden, false}; }
+  Gradient gradient(int, int64_t t) const { return {p.ga + t * p.rows * p.hidden, p.hidden}; }
+  MINIDL_INLINE void ask(const Place&, int64_t, int64_t) const {}
   MINIDL_INLINE vf operator()(const Place& at, vf gh) const {
     const int64_t state = at.row * p.hidden + at.column;
     vf h = load_n(p.h + at.after * p.rows * p.hidden + state, at.lanes);
@@ -39,6 +39,11 @@ struct RnnBackward {
 
 void rnn_forward(const RecurrentForward& p) { forward<RnnForward>(p); }
 void rnn_backward(const RecurrentBackward& p) { backward(p, RnnBackward{p}); }
+
+void recurrent_pack(const PackRecurrent& p) {
+  const Problem problem{0, 0, p.hidden, p.gates, 0, false, false, nullptr};
+  pack_weight(problem, p.depth, p.weight, p.packed);
+}
 
 // In blocks of rows, then over the blocks.
 void sum_rows(const SumRows& p) {
