@@ -6,11 +6,16 @@ from .memory import GLOBAL, SHARED
 WEAK, STRONG = 0, 1
 
 
+MOST_LOGGED = 256                # reads that wait to be entered
+
+
 class SharedShadow:
     """Shared memory of all blocks of a chunk.
 
     Per cell: the last writer (lane, time, instruction, whether strong) and, per warp of its block, the lanes that have read it
     since the warp last synchronised. Cells that an asynchronous copy is going to write are in flight.
+
+    Reads matter only to writes that come before the next barrier of all blocks: until one comes, they wait in a log.
     """
 
     def __init__(self, races):
@@ -25,6 +30,14 @@ class SharedShadow:
         self.readers, self.read_time, self.read_by = (np.zeros((cells, self.warps), t) for t in (np.uint32, np.int32, np.int32))
         self.strong_reader = None                        # (lane, time, instruction) of the last strong read, when there is any
         self.flying, self.flying_by, self.any_flying = None, None, False
+        self.log, self.fresh_reads, self.fresh_writes = [], False, False     # since the last barrier of all blocks
+
+    def block_barrier(self, ctas):
+        """These blocks (boolean) passed a barrier."""
+        alive = self.races.machine.alive.bool.reshape(len(ctas), self.threads).any(1)
+        if not (alive & ~ctas).any():
+            self.log.clear()
+            self.fresh_reads = self.fresh_writes = False
 
     def cells(self, region, at, effect):
         """The cells of each access: (lanes,) or (lanes, cells per access)."""
@@ -50,12 +63,20 @@ class SharedShadow:
                 k = int((fly > 0).argmax())
                 self._report("touches a copy in flight", number, self.flying_by[cells[k]], lanes[k], fly[k] - 1, cells[k])
         reading = effect.action == "read"
-        self._after_write(number, cells, lanes, effect, reading, stored)
-        if reading:
-            self._note_read(number, cells, lanes, effect)
-            return
-        self._after_read(number, cells, lanes, effect)
-        self._note_write(number, cells, lanes, effect, stored)
+        if self.fresh_writes:
+            self._after_write(number, cells, lanes, effect, reading, stored)
+        if reading and effect.strong:
+            self._note_strong_read(number, cells, lanes)
+        elif reading:
+            self.log.append((number, cells, lanes, self.clocks.time[lanes]))
+            if len(self.log) > MOST_LOGGED:
+                self._enter_reads()
+        else:
+            self._enter_reads()
+            if self.fresh_reads:
+                self._after_read(number, cells, lanes, effect)
+            self._after_strong_read(number, cells, lanes, effect)
+            self._note_write(number, cells, lanes, effect, stored)
 
     def _after_write(self, number, cells, lanes, effect, reading, stored):
         writer, time = self.writer[cells], self.time[cells]
@@ -74,20 +95,23 @@ class SharedShadow:
             kind = "read after write" if reading else "write after write" + " (same value)" * same
             self._report(kind, number, self.by[cells[k]], lanes[k], writer[k], cells[k])
 
-    def _note_read(self, number, cells, lanes, effect):
-        if effect.strong:
-            if self.strong_reader is None:
-                self.strong_reader = [np.full(len(self.writer), -1, np.int32), np.zeros(len(self.writer), np.int32),
-                                      np.zeros(len(self.writer), np.int32)]
-            for row, value in zip(self.strong_reader, (lanes, self.clocks.time[lanes], number)):
-                row[cells] = value
-            return
-        flat, time = cells * self.warps + lanes // 32 % self.warps, self.clocks.time[lanes]
-        stale = self.read_time.reshape(-1)[flat] != time
-        self.readers.reshape(-1)[flat[stale]] = 0
-        self.read_time.reshape(-1)[flat] = time
-        self.read_by.reshape(-1)[flat] = number
-        np.bitwise_or.at(self.readers.reshape(-1), flat, self.bit[lanes])
+    def _note_strong_read(self, number, cells, lanes):
+        if self.strong_reader is None:
+            self.strong_reader = [np.full(len(self.writer), -1, np.int32), np.zeros(len(self.writer), np.int32),
+                                  np.zeros(len(self.writer), np.int32)]
+        for row, value in zip(self.strong_reader, (lanes, self.clocks.time[lanes], number)):
+            row[cells] = value
+
+    def _enter_reads(self):
+        """Note the reads in the log."""
+        readers, times, by = (rows.reshape(-1) for rows in (self.readers, self.read_time, self.read_by))
+        for number, cells, lanes, time in self.log:
+            flat = cells * self.warps + lanes // 32 % self.warps
+            readers[flat[times[flat] != time]] = 0       # the warp has synchronised since
+            times[flat], by[flat] = time, number
+            np.bitwise_or.at(readers, flat, self.bit[lanes])
+        self.fresh_reads |= bool(self.log)
+        self.log.clear()
 
     def _after_read(self, number, cells, lanes, effect):
         own, known = lanes // 32 % self.warps, self.clocks.known
@@ -105,13 +129,16 @@ class SharedShadow:
             k, warp = (int(x[0]) for x in np.nonzero(read))
             who = lanes[k] // self.threads * self.threads + warp * 32 + int(read[k, warp]).bit_length() - 1
             self._report("write after read", number, self.read_by[cells[k], warp], lanes[k], who, cells[k])
-        if self.strong_reader is not None and not effect.strong:
-            reader, time, by = (row[cells] for row in self.strong_reader)
-            bad = (reader >= 0) & (reader != lanes)
-            bad[bad] = self.clocks.unordered(time[bad], reader[bad], lanes[bad])
-            if bad.any():
-                k = int(bad.argmax())
-                self._report("write after read", number, by[k], lanes[k], reader[k], cells[k])
+
+    def _after_strong_read(self, number, cells, lanes, effect):
+        if self.strong_reader is None or effect.strong:
+            return
+        reader, time, by = (row[cells] for row in self.strong_reader)
+        bad = (reader >= 0) & (reader != lanes)
+        bad[bad] = self.clocks.unordered(time[bad], reader[bad], lanes[bad])
+        if bad.any():
+            k = int(bad.argmax())
+            self._report("write after read", number, by[k], lanes[k], reader[k], cells[k])
 
     def _drop_known(self, read, when, lanes, own, known):
         """Take out readers of other warps that the writer knows through named barriers or flags."""
@@ -123,7 +150,8 @@ class SharedShadow:
             read[k, warp] &= np.bitwise_or.reduce(np.where(late, self.bit[:32], np.uint32(0)))
 
     def _note_write(self, number, cells, lanes, effect, stored):
-        self.writer[cells], self.time[cells], self.by[cells], self.strong[cells] = lanes, self.clocks.time[lanes], number, effect.strong
+        self.writer[cells], self.time[cells], self.by[cells] = lanes, self.clocks.time[lanes], number
+        self.strong[cells], self.fresh_writes = effect.strong, True
         winner = self.writer[cells]
         lost = winner != lanes
         if lost.any() and effect.action != "atomic":
@@ -143,6 +171,7 @@ class SharedShadow:
         cells = (index[:, None] * (size // self.grain) + np.arange(per)).reshape(-1)
         self.flying[cells] = 0
         self.time[cells] = np.repeat(self.clocks.time[lanes], per)
+        self.fresh_writes = True
 
 
 class GlobalShadow:

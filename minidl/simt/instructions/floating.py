@@ -9,7 +9,9 @@ from ..rounding import flush, fma32, fma64, narrow, odd_sum
 from ..table import elementwise
 
 DIRECTED = ("rz", "rm", "rp")
-TIE = np.array([0x0FFFFFFF], np.uint64)        # float64 bits that are all zero where float32 could round a second time wrongly
+TAIL = np.array([0x0FFFFFFF], np.uint64)       # float64 bits that are all zero where float32 could round a second time wrongly
+HALFWAY = np.uint64(0x10000000)                # the bit above them is set halfway between two normal float32 numbers
+LEAST_NORMAL = 2.0 ** -126
 
 
 def operands(b, *positions):
@@ -104,12 +106,13 @@ def _fma32(b, d, x, y, z):
     def run():
         multiply(x, y, wide, dtype=np.float64)
         add(wide, z, wide)
-        both(bits, TIE, low)
+        both(bits, TAIL, low)
         equal(low, zero, suspect)
         if suspect.tobytes().find(1) >= 0:
-            at = np.nonzero(suspect)
-            a, c, e = (np.broadcast_to(v, b.shape)[at] for v in (x, y, z))
-            wide[at] = fma32(a, c, e)
+            tiny = (np.abs(wide) < LEAST_NORMAL) & (wide != 0)
+            at = np.nonzero(suspect & (tiny | (bits & HALFWAY != zero)))
+            if len(at[0]):
+                wide[at] = fma32(*(np.broadcast_to(v, b.shape)[at] for v in (x, y, z)))
         d[...] = wide
     return run
 
