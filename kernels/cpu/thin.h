@@ -69,7 +69,9 @@ MINIDL_INLINE void dots(int64_t K, const T* x, int64_t ldx, const T* b, int64_t 
     for (int m = 0; m < M; m++) xs[m] = load(x + m * ldx + k + u * L);
     MINIDL_UNROLL
     for (int j = 0; j < J; j++) {
-      vec<T> row = load(b + j * ldb + k + u * L);
+      const T* next = b + j * ldb + k + u * L;
+      if (M == 1) __builtin_prefetch(next + 4096 / sizeof(T));
+      vec<T> row = load(next);
       MINIDL_UNROLL
       for (int m = 0; m < M; m++) acc[m][j][u] += xs[m] * row;
     }
@@ -115,7 +117,7 @@ template <class T, int M>
 void thin_rows(int64_t N, int64_t K, const T* x, int64_t ldx, const Strided<T>& B, T* C, int64_t crs, int64_t ccs,
                bool accumulate) {
   const int64_t wide = ceil_div(N, 4096);  // (a block's sums stay in L1)
-  const int64_t deep = max<int64_t>(1, min<int64_t>(min<int64_t>(K / 64, 16), N * K / wide / (1 << 16)));
+  const int64_t deep = max<int64_t>(1, min<int64_t>(min<int64_t>(K / 64, 8), N * K / wide / (1 << 16)));
   const int64_t groups = ceil_div(K, ROWS<M>);
   auto block = [&](int64_t i, T* y, int64_t ldy) {
     int64_t n0 = N * (i % wide) / wide, n1 = N * (i % wide + 1) / wide;
