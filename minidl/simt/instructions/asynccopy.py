@@ -2,13 +2,16 @@
 
 A copy lands when its thread waits for its group, never earlier: reading it before the wait gives what was there before.
 """
+from functools import partial
+
 import numpy as np
 
-from ..access import locator, observer
+from ..access import Part, locator, observer
 from ..binding import Mask
 from ..faults import UnknownInstruction
 from ..observe import Effect
 from ..table import effect
+from .mbarrier import ARRIVE, Arriving, Words, change
 
 
 class Copies:
@@ -141,6 +144,31 @@ def wait(b):
     copies, lanes = copies_of(b.machine), _lanes(b)
     keep = b.ins.operands[0].value if b.ins.operands else None
     return lambda: copies.land(lanes(), keep)
+
+
+@effect("cp.async.mbarrier.arrive", writes_first=False)
+def arrive(b):
+    """The lane's copies so far arrive at a barrier in shared memory when they have landed. Without .noinc that arrival is added
+    to those the barrier waits for."""
+    machine, copies, arriving = b.machine, copies_of(b.machine), b.machine.part(Arriving)
+    words, tell = Words(b, b.ins.operands[0], ARRIVE), observer(b, ARRIVE)
+    extra = 0 if b.ins.has("noinc") else 1
+
+    def run():
+        who, at, memory = words.look()
+        part = Part("shared", machine.spaces["shared"].region, np.zeros(b.lanes, np.int64), np.zeros(b.lanes, bool))
+        part.index[who] = at
+
+        def land(lane, index):
+            here = machine.lane == lane
+            copies.land(here, None)
+            if tell:
+                tell(part._replace(active=here))
+            change(memory, index, arrivals=1)
+        for lane, index in zip(who, at):
+            change(memory, index, arrivals=-extra)
+            arriving.flying.append((int(index), partial(land, lane, index)))
+    return run
 
 
 @effect("cp.async", "cp")
