@@ -54,6 +54,25 @@ __device__ inline void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
 
+// Four floats of a chunk in shared memory.
+__device__ inline void load_floats(float* x, u32 from) {
+  asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(x[0]), "=f"(x[1]), "=f"(x[2]), "=f"(x[3])
+               : "r"(from)
+               : "memory");
+}
+
+// Eight neighbours to global memory, where it is aligned.
+__device__ inline void store_floats(float* to, const float (&x)[8]) {
+  reinterpret_cast<float4*>(to)[0] = {x[0], x[1], x[2], x[3]};
+  reinterpret_cast<float4*>(to)[1] = {x[4], x[5], x[6], x[7]};
+}
+template <class T>
+__device__ void store_floats(T* to, const float (&x)[8]) {
+  *reinterpret_cast<uint4*>(to) = {packed<T>(x[0], x[1]), packed<T>(x[2], x[3]), packed<T>(x[4], x[5]),
+                                   packed<T>(x[6], x[7])};
+}
+
 // ROWS rows of COLUMNS elements in shared memory, from `base` on.
 template <class T, int ROWS, int COLUMNS>
 struct Tile {

@@ -1,5 +1,6 @@
 """Convolutions over one and two axes, and their transposes, on tensor cores: three functions, as in minidl/ops/conv.py.
 
+Both makers' kernels take the same arguments.
 Arrays lie with their channels last, so that layers which follow each other convert nothing: what comes out is
 (N, O, P, Q) to look at, and (N, P, Q, O) in memory.
 """
@@ -70,145 +71,149 @@ def _where(axes):
                                                 h.dilation, w.dilation)
 
 
-# -- the three functions -----------------------------------------------------------------
-
-def _correlate_into(xp, y, places, images, filters, axes, scale=None, shift=None, activation="none"):
-    """A correlation, window (n, i, j) of it at element places . (1, n, i, j) of y."""
-    groups, outputs, *_, channels = filters.shape
-    windows, (seen, taps) = len(images) * prod([a.count for a in axes]), _where(axes)
-    launch("correlate", lambda c: (cdiv(windows, c["BLOCK_M"]) * cdiv(outputs, c["BLOCK_N"]), groups),
-           (images, filters, y, dense(xp, scale), dense(xp, shift), windows, *seen, channels, outputs, *taps, *places,
-            ACTIVATIONS[activation]), dtype=images.dtype.name)
-
-
-def correlate(xp, x, weight, axes, groups, scale=None, shift=None, activation="none"):
-    """activation(correlation of x (N, C, ...) with weight (O, C/groups, ...) * scale + shift): (N, O, ...)."""
-    filters, (h, w) = _filters(xp, _grouped(weight, groups)), axes
-    y = xp.empty((len(x), h.count, w.count, groups, padded(filters.shape[1])), x.dtype)
-    line = y.shape[3] * y.shape[4]
-    _correlate_into(xp, y, (0, h.count * w.count * line, w.count * line, line), _channels_last(xp, x, groups), filters,
-                    axes, scale, shift, activation)
-    return _images(y, filters.shape[1], x.ndim)
-
-
-def spread(xp, g, weight, axes, groups, shift=None):
-    """What outputs g (N, O, ...) send back to the elements that they saw, plus shift: (N, C, ...).
-
-    One correlation for each phase of the strides: see minidl/ops/conv.py.
-    """
-    filters, (h, w), images = _grouped(weight, groups).swapaxes(1, 2), axes, _channels_last(xp, g, groups)
-    channels, phases = filters.shape[1], [a.phases() for a in axes]
-    x = xp.empty((len(g), h.size, w.size, groups, padded(channels)), g.dtype)
-    if any([len(p) < min(a.stride, a.size) for p, a in zip(phases, axes)]):
-        x[..., :channels] = 0 if shift is None else shift.reshape(groups, channels)     # no window sees some elements
-    line = groups * padded(channels)
-    for (rows, row_taps, high), (columns, column_taps, wide) in product(*phases):
-        places = ((rows.start * w.size + columns.start) * line, h.size * w.size * line, rows.step * w.size * line,
-                  columns.step * line)
-        _correlate_into(xp, x, places, images, _filters(xp, filters[..., row_taps, column_taps]), (high, wide),
-                        shift=shift)
-    return _images(x, channels, g.ndim)
-
-
-def filter_gradient(xp, x, g, weight, axes, groups):
-    """The derivative of sum(g * correlate(x, weight)) in the weight."""
-    images, rows = _channels_last(xp, x, groups), _channels_last(xp, g, groups)
-    outputs, channels, (h, w) = len(weight) // groups, images.shape[-1], axes
-    windows, depth, (seen, taps) = len(x) * h.count * w.count, h.kernel * w.kernel * channels, _where(axes)
-    parts = max(1, min(BUSY // (cdiv(outputs, TILE) * cdiv(depth, TILE) * groups), windows // LEAST_CHUNK))
-    chunk = cdiv(max(cdiv(windows, parts), 1), TILE) * TILE
-    parts = max(1, cdiv(windows, chunk))
-    sums = xp.empty((parts, groups, outputs, depth), "float32")
-    launch("filter_gradient", lambda c: (cdiv(outputs, c["BLOCK_M"]) * cdiv(depth, c["BLOCK_N"]), groups, parts),
-           (images, rows, sums, windows, *seen, channels, outputs, *taps, chunk), dtype=x.dtype.name)
-    found = column_sum(xp, sums, x.dtype).reshape(groups * outputs, h.kernel, w.kernel, channels)
-    return found[..., :weight.shape[1]].transpose(0, 3, 1, 2).reshape(weight.shape)
-
-
 def _bias_gradient(xp, g):
     rows = _channels_last(xp, g, 1)
     return column_sum(xp, rows.reshape(prod(rows.shape[:3]), rows.shape[-1]), g.dtype)[:g.shape[1]]
 
 
-# -- the kernels -------------------------------------------------------------------------
+# -- the three functions, and the kernels that they make ------------------------------------
 
-def _convolve(xp, x, weight, bias, stride, padding, dilation, groups):
-    axes = _both(conv_axes(x.shape, weight.shape, stride, padding, dilation, groups))
-    return correlate(xp, x, weight, axes, groups, shift=bias), axes
+class Convolutions:
+    """Those of one maker: `correlates` and `differentiates` are the names of its two kernels.
+
+    Args:
+        key: of `correlates`, besides dtype, for so many outputs of a group.
+    """
+
+    def __init__(self, maker, correlates, differentiates, key=lambda outputs: {}):
+        self.maker, self.correlates, self.differentiates, self.key = maker, correlates, differentiates, key
+
+    def _correlate_into(self, xp, y, places, images, filters, axes, scale=None, shift=None, activation="none"):
+        """A correlation, window (n, i, j) of it at element places . (1, n, i, j) of y."""
+        groups, outputs, *_, channels = filters.shape
+        windows, (seen, taps) = len(images) * prod([a.count for a in axes]), _where(axes)
+        launch(self.correlates, lambda c: (cdiv(windows, c["BLOCK_M"]) * cdiv(outputs, c["BLOCK_N"]), groups),
+               (images, filters, y, dense(xp, scale), dense(xp, shift), windows, *seen, channels, outputs, *taps,
+                *places, ACTIVATIONS[activation]), dtype=images.dtype.name, **self.key(outputs))
+
+    def correlate(self, xp, x, weight, axes, groups, scale=None, shift=None, activation="none"):
+        """activation(correlation of x (N, C, ...) with weight (O, C/groups, ...) * scale + shift): (N, O, ...)."""
+        filters, (h, w) = _filters(xp, _grouped(weight, groups)), axes
+        y = xp.empty((len(x), h.count, w.count, groups, padded(filters.shape[1])), x.dtype)
+        line = y.shape[3] * y.shape[4]
+        places = 0, h.count * w.count * line, w.count * line, line
+        self._correlate_into(xp, y, places, _channels_last(xp, x, groups), filters, axes, scale, shift, activation)
+        return _images(y, filters.shape[1], x.ndim)
+
+    def spread(self, xp, g, weight, axes, groups, shift=None):
+        """What outputs g (N, O, ...) send back to the elements that they saw, plus shift: (N, C, ...).
+
+        One correlation for each phase of the strides: see minidl/ops/conv.py.
+        """
+        filters, (h, w), images = _grouped(weight, groups).swapaxes(1, 2), axes, _channels_last(xp, g, groups)
+        channels, phases = filters.shape[1], [a.phases() for a in axes]
+        x = xp.empty((len(g), h.size, w.size, groups, padded(channels)), g.dtype)
+        if any([len(p) < min(a.stride, a.size) for p, a in zip(phases, axes)]):
+            x[..., :channels] = 0 if shift is None else shift.reshape(groups, channels)   # no window sees some elements
+        line = groups * padded(channels)
+        for (rows, row_taps, high), (columns, column_taps, wide) in product(*phases):
+            places = ((rows.start * w.size + columns.start) * line, h.size * w.size * line, rows.step * w.size * line,
+                      columns.step * line)
+            taken = _filters(xp, filters[..., row_taps, column_taps])
+            self._correlate_into(xp, x, places, images, taken, (high, wide), shift=shift)
+        return _images(x, channels, g.ndim)
+
+    def filter_gradient(self, xp, x, g, weight, axes, groups):
+        """The derivative of sum(g * correlate(x, weight)) in the weight."""
+        images, rows = _channels_last(xp, x, groups), _channels_last(xp, g, groups)
+        outputs, channels, (h, w) = len(weight) // groups, images.shape[-1], axes
+        windows, depth, (seen, taps) = len(x) * h.count * w.count, h.kernel * w.kernel * channels, _where(axes)
+        parts = max(1, min(BUSY // (cdiv(outputs, TILE) * cdiv(depth, TILE) * groups), windows // LEAST_CHUNK))
+        chunk = cdiv(max(cdiv(windows, parts), 1), TILE) * TILE
+        parts = max(1, cdiv(windows, chunk))
+        sums = xp.empty((parts, groups, outputs, depth), "float32")
+        launch(self.differentiates,
+               lambda c: (cdiv(outputs, c["BLOCK_M"]) * cdiv(depth, c["BLOCK_N"]), groups, parts),
+               (images, rows, sums, windows, *seen, channels, outputs, *taps, chunk), dtype=x.dtype.name)
+        found = column_sum(xp, sums, x.dtype).reshape(groups * outputs, h.kernel, w.kernel, channels)
+        return found[..., :weight.shape[1]].transpose(0, 3, 1, 2).reshape(weight.shape)
+
+    def register(self):
+        """The kernels of all ops."""
+        kernels = {"conv2d_activation": (self._activated, self._activated_backward, self._odd_epilogue)}
+        for rank in 1, 2:
+            kernels[f"conv{rank}d"] = self._convolve, self._convolve_backward, self._odd
+            kernels[f"conv_transpose{rank}d"] = self._transpose, self._transpose_backward, self._odd_transpose
+        for op, (forward, backward, refuses) in kernels.items():
+            register(Kernel(f"{op}.{self.maker}", op, "cuda", forward, backward, refuses))
+
+    def _convolve(self, xp, x, weight, bias, stride, padding, dilation, groups):
+        axes = _both(conv_axes(x.shape, weight.shape, stride, padding, dilation, groups))
+        return self.correlate(xp, x, weight, axes, groups, shift=bias), axes
+
+    def _convolve_backward(self, xp, g, axes, x, weight, bias, stride, padding, dilation, groups):
+        return ((lambda: self.spread(xp, g, weight, axes, groups)),
+                (lambda: self.filter_gradient(xp, x, g, weight, axes, groups)),
+                None if bias is None else lambda: _bias_gradient(xp, g))
+
+    def _transpose(self, xp, x, weight, bias, stride, padding, output_padding, groups, dilation):
+        axes = _both(transposed_axes(x.shape, weight.shape, bias, stride, padding, output_padding, groups, dilation))
+        return self.spread(xp, x, weight, axes, groups, shift=bias), axes
+
+    def _transpose_backward(self, xp, g, axes, x, weight, bias, stride, padding, output_padding, groups, dilation):
+        return ((lambda: self.correlate(xp, g, weight, axes, groups)),
+                (lambda: self.filter_gradient(xp, g, x, weight, axes, groups)),
+                None if bias is None else lambda: _bias_gradient(xp, g))
+
+    def _activated(self, xp, x, weight, bias, scale, stride, padding, dilation, groups, activation):
+        axes = conv_axes(x.shape, weight.shape, stride, padding, dilation, groups)
+        if not tape.recording() or activation == "none":
+            return self.correlate(xp, x, weight, axes, groups, scale, bias, activation), (axes, None)
+        sums = self.correlate(xp, x, weight, axes, groups, shift=bias)
+        y = bent(xp, sums.transpose(0, 2, 3, 1), None, activation)         # (in the order of memory)
+        return y.transpose(0, 3, 1, 2), (axes, sums)
+
+    def _activated_backward(self, xp, g, kept, x, weight, bias, scale, stride, padding, dilation, groups, activation):
+        axes, sums = kept
+        if sums is not None:
+            g = through_bent(xp, g.transpose(0, 2, 3, 1), sums.transpose(0, 2, 3, 1), None, activation)[0]
+            g = g.transpose(0, 3, 1, 2)
+        return *self._convolve_backward(xp, g, axes, x, weight, bias, stride, padding, dilation, groups), None
+
+    def _unless(self, x, weight, groups, derive, *arguments):
+        if not weight.size:
+            return "no weights"
+        if reason := unless_served(self.correlates, x, **self.key(len(weight) // groups)):
+            return reason
+        try:
+            derive(*arguments)
+        except MinidlError:
+            return "odd arguments"
+        if groups == len(weight) > 1 and weight.shape[1] == 1:
+            return "depthwise: tensor cores sum over channels, and here there is one"
+        return None
+
+    def _odd(self, arrays, params):
+        x, weight, _ = arrays
+        return self._unless(x, weight, params["groups"], conv_axes, x.shape, weight.shape, params["stride"],
+                            params["padding"], params["dilation"], params["groups"])
+
+    def _odd_transpose(self, arrays, params):
+        x, weight, bias = arrays
+        return self._unless(x, weight, params["groups"], transposed_axes, x.shape, weight.shape, bias,
+                            params["stride"], params["padding"], params["output_padding"], params["groups"],
+                            params["dilation"])
+
+    def _odd_epilogue(self, arrays, params):
+        x, weight, bias, scale = arrays
+        if tape.recording() and scale is not None:
+            return "a scale, whose gradient needs the sums alone: for inference only"
+        known = params["activation"] in ACTIVATIONS
+        return self._odd((x, weight, bias), params) or (None if known else "the op explains what it may be")
 
 
-def _convolve_backward(xp, g, axes, x, weight, bias, stride, padding, dilation, groups):
-    return ((lambda: spread(xp, g, weight, axes, groups)), (lambda: filter_gradient(xp, x, g, weight, axes, groups)),
-            None if bias is None else lambda: _bias_gradient(xp, g))
-
-
-def _transpose(xp, x, weight, bias, stride, padding, output_padding, groups, dilation):
-    axes = _both(transposed_axes(x.shape, weight.shape, bias, stride, padding, output_padding, groups, dilation))
-    return spread(xp, x, weight, axes, groups, shift=bias), axes
-
-
-def _transpose_backward(xp, g, axes, x, weight, bias, stride, padding, output_padding, groups, dilation):
-    return ((lambda: correlate(xp, g, weight, axes, groups)), (lambda: filter_gradient(xp, g, x, weight, axes, groups)),
-            None if bias is None else lambda: _bias_gradient(xp, g))
-
-
-def _unless(x, weight, groups, derive, *arguments):
-    if reason := unless_served("correlate", x):
-        return reason
-    try:
-        derive(*arguments)
-    except MinidlError:
-        return "odd arguments"
-    if not weight.size:
-        return "no weights"
-    if groups == len(weight) > 1 and weight.shape[1] == 1:
-        return "depthwise: tensor cores sum over channels, and here there is one"
-    return None
-
-
-def _refuses(arrays, params):
-    x, weight, _ = arrays
-    return _unless(x, weight, params["groups"], conv_axes, x.shape, weight.shape, params["stride"], params["padding"],
-                   params["dilation"], params["groups"])
-
-
-def _refuses_transpose(arrays, params):
-    x, weight, bias = arrays
-    return _unless(x, weight, params["groups"], transposed_axes, x.shape, weight.shape, bias, params["stride"],
-                   params["padding"], params["output_padding"], params["groups"], params["dilation"])
-
-
-# -- conv2d_activation ---------------------------------------------------------------------
-
-def _odd_epilogue(arrays, params):
-    x, weight, bias, scale = arrays
-    if tape.recording() and scale is not None:
-        return "a scale, whose gradient needs the sums alone: for inference only"
-    known = params["activation"] in ACTIVATIONS
-    return _refuses((x, weight, bias), params) or (None if known else "the op explains what it may be")
-
-
-def _convolve_activation(xp, x, weight, bias, scale, stride, padding, dilation, groups, activation):
-    axes = conv_axes(x.shape, weight.shape, stride, padding, dilation, groups)
-    if not tape.recording() or activation == "none":
-        return correlate(xp, x, weight, axes, groups, scale, bias, activation), (axes, None)
-    sums = correlate(xp, x, weight, axes, groups, shift=bias)
-    y = bent(xp, sums.transpose(0, 2, 3, 1), None, activation)             # (in the order of memory)
-    return y.transpose(0, 3, 1, 2), (axes, sums)
-
-
-def _convolve_activation_backward(xp, g, kept, x, weight, bias, scale, stride, padding, dilation, groups, activation):
-    axes, sums = kept
-    if sums is not None:
-        g = through_bent(xp, g.transpose(0, 2, 3, 1), sums.transpose(0, 2, 3, 1), None, activation)[0]
-        g = g.transpose(0, 3, 1, 2)
-    return *_convolve_backward(xp, g, axes, x, weight, bias, stride, padding, dilation, groups), None
-
-
-register(Kernel("conv2d_activation.triton", "conv2d_activation", "cuda", _convolve_activation,
-                _convolve_activation_backward, _odd_epilogue))
-
-for _rank in 1, 2:
-    register(Kernel(f"conv{_rank}d.triton", f"conv{_rank}d", "cuda", _convolve, _convolve_backward, _refuses))
-    register(Kernel(f"conv_transpose{_rank}d.triton", f"conv_transpose{_rank}d", "cuda", _transpose,
-                    _transpose_backward, _refuses_transpose))
+TRITON = Convolutions("triton", "correlate", "filter_gradient")
+CUDA = Convolutions("cuda", "correlate_cuda", "filter_gradient_cuda",
+                    key=lambda outputs: {"outputs": 64 if outputs <= 64 else 128})
+for maker in TRITON, CUDA:
+    maker.register()
