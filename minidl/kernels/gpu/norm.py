@@ -93,7 +93,8 @@ def _odd_instances(arrays, params):
 
 def _group_norm(xp, x, weight, bias, num_groups, eps):
     x = dense(xp, x)
-    y, mean, rstd = xp.empty(x.shape, x.dtype), *[xp.empty(len(x) * num_groups, "float32") for _ in range(2)]
+    mean, rstd = [xp.empty(len(x) * num_groups, "float32") for _ in range(2)]
+    y = xp.empty(x.shape, x.dtype)
     launch("group_norm_forward", (mean.size,),
            (x, dense(xp, weight), dense(xp, bias), y, mean, rstd, *_sizes(x, num_groups), eps), dtype=x.dtype.name)
     return y, (mean, rstd)

@@ -22,7 +22,7 @@ class _Sequences:
             self.lengths = dense(xp, lengths.astype("int64", copy=False))
             alive = (lengths > xp.arange(len(x))[:, None])[..., None]
         # zeros beyond the ends of sequences, whatever is there: NaN too
-        self.x = by_rows(x if alive is None else xp.where(alive, x, xp.zeros((), x.dtype)))
+        self.x = by_rows(dense(xp, x) if alive is None else xp.where(alive, x, xp.zeros((), x.dtype)))
 
     def order(self):
         """[(step, number of the state before it, after it)] as they are taken."""
@@ -54,7 +54,7 @@ class _Sequences:
 def _forward(kernel, sequences, first, extra, weight_ih, bias_ih, bias_hh):
     """((y, the last h), (gates, states)); `extra`: an LSTM's states c, or room for a GRU's recurrent part."""
     xp, hidden = sequences.xp, sequences.hidden
-    gates = dense(xp, multiply(xp, sequences.x, weight_ih.T, dtype="float32"))
+    gates = dense(xp, multiply(xp, sequences.x, dense(xp, weight_ih).T, dtype="float32"))
     h = sequences.states(first, padded(hidden), sequences.dtype)
     apart = sequences.lengths is not None or padded(hidden) != hidden      # else outputs are the states
     y = sequences.room(hidden, sequences.dtype) if apart else h[:-1] if sequences.reverse else h[1:]
@@ -83,11 +83,11 @@ def _gradients(sequences, ga, gb, rest, h, x_shape, weight_ih, weight_hh, biases
     ga, gb, before = by_rows(ga), by_rows(gb), by_rows(h[1:] if sequences.reverse else h[:-1])
 
     def of_first():
-        return (multiply(xp, first, weight_hh, dtype="float32") + rest).astype(sequences.dtype, copy=False)
+        return (multiply(xp, first, dense(xp, weight_hh), dtype="float32") + rest).astype(sequences.dtype, copy=False)
 
     sums = [None if b is None else lambda g=g: column_sum(xp, g, sequences.dtype)[:width]
             for b, g in zip(biases, (ga, gb))]
-    return ((lambda: multiply(xp, ga[:, :width], weight_ih).reshape(x_shape)), of_first,
+    return ((lambda: multiply(xp, ga[:, :width], dense(xp, weight_ih)).reshape(x_shape)), of_first,
             (lambda: multiply(xp, ga[:, :width].T, sequences.x)),
             (lambda: multiply(xp, gb[:, :width].T, before[:, :hidden])), *sums)
 
@@ -103,9 +103,10 @@ def _lstm(xp, x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, length
 
 def _lstm_backward(xp, g, kept, x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, lengths, reverse):
     sequences, cs, gates, h = kept
-    gy, rest, gc = dense(xp, g[0]), *[_carried(xp, a) for a in g[1:]]
+    rest, gc = [_carried(xp, a) for a in g[1:]]
     ga = sequences.room(padded(sequences.width), x.dtype)
-    sequences.run("lstm_backward", (gates, cs, gy, ga, gc, rest, sequences.weight, sequences.lengths), _back(sequences))
+    sequences.run("lstm_backward", (gates, cs, dense(xp, g[0]), ga, gc, rest, sequences.weight,
+                                    sequences.lengths), _back(sequences))
     of_x, of_h, *others = _gradients(sequences, ga, ga, rest, h, x.shape, weight_ih, weight_hh, (bias_ih, bias_hh))
     return of_x, of_h, (lambda: gc.astype(x.dtype, copy=False)), *others, None, None
 
@@ -160,7 +161,7 @@ def _cell(forward, backward):
     return one, back
 
 
-register(Kernel("lstm_cell.triton", "lstm_cell", "cuda", *_cell(_lstm, _lstm_backward),
-                lambda arrays, params: _no_lstm((*arrays, None), params)))
-register(Kernel("gru_cell.triton", "gru_cell", "cuda", *_cell(_gru, _gru_backward),
-                lambda arrays, params: _no_sequence((*arrays, None), params)))
+for _name, (_one, _turned), _odd in (("lstm_cell", _cell(_lstm, _lstm_backward), _no_lstm),
+                                     ("gru_cell", _cell(_gru, _gru_backward), _no_sequence)):
+    register(Kernel(f"{_name}.triton", _name, "cuda", _one, _turned,
+                    lambda arrays, params, odd=_odd: odd((*arrays, None), params)))

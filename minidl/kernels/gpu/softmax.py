@@ -43,8 +43,8 @@ def _softmax(log):
     return forward, backward
 
 
-for _name, _log in (("softmax", 0), ("log_softmax", 1)):
-    register(Kernel(f"{_name}.triton", _name, "cuda", *_softmax(_log), _odd_axis))
+for _name, (_forward, _backward) in {"softmax": _softmax(log=0), "log_softmax": _softmax(log=1)}.items():
+    register(Kernel(f"{_name}.triton", _name, "cuda", _forward, _backward, _odd_axis))
 
 
 # -- cross entropy -------------------------------------------------------------------------
