@@ -39,6 +39,9 @@ class Barriers:
 
     def arrive(self, place, lanes, number, count, waits, vote=None):
         """`lanes` arrive at barriers `number` (a row) from the instruction registered as `place`."""
+        if not waits:
+            for observer in self.machine.observers:
+                observer.arrive(lanes)
         for k in np.unique(number[lanes]):
             here = lanes & (number == k)
             if int(k) not in self.pending:

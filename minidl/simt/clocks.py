@@ -90,6 +90,7 @@ class Clocks:
         """A chunk starts: its lanes know nothing."""
         self.lanes, self.first_cta = machine.lanes, first_cta
         self.time = np.ones(self.lanes, np.int32)        # the warp's clock, in every lane of it
+        self.arrived_at = np.zeros(self.lanes, np.int32)
         self.known = Knowledge(self.lanes, self.threads)
         self.visible = {}                                # scope -> Knowledge of what fences have made visible
         self.fenced = {}                                 # scope -> (lanes,) whether the lane fenced since its block's barrier
@@ -139,11 +140,16 @@ class Clocks:
         if together:
             per_lane.update((lane, dict(together)) for lane in lanes)
 
+    def arrive(self, lanes):
+        """`lanes` (boolean) arrive at a named barrier that they do not wait at: what they do next is behind it for nobody."""
+        self.arrived_at[lanes] = self.time[lanes]
+        self._advance(lanes)
+
     def some_barrier(self, arrived, waited):
         """Named barrier of one block: lanes that waited are behind those that arrived."""
-        come = np.nonzero(arrived)[0]
+        come, times = np.nonzero(arrived)[0], np.where(waited, self.time, self.arrived_at)
         start = come[0] // self.threads * self.threads
-        for knowledge, own in [(self.known, self.time)] + [(v, None) for v in self.visible.values()]:
+        for knowledge, own in [(self.known, times)] + [(v, None) for v in self.visible.values()]:
             wide = knowledge.widen()
             joined = np.maximum(wide[come].max(0), knowledge.base[start:start + self.threads])
             for warp in np.unique(come // 32):

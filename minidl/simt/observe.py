@@ -40,6 +40,9 @@ class Observer:
     def block_barrier(self, ctas):
         """All threads of these blocks (boolean per block of the chunk) met."""
 
+    def arrive(self, lanes):
+        """Lanes (boolean) have arrived at a named barrier and go on without waiting."""
+
     def some_barrier(self, arrived, waited):
         """Lanes that waited at a named barrier are ordered behind lanes that arrived."""
 

@@ -372,16 +372,16 @@ class GlobalShadow:
             self.reader[:, cells] = -1
         winner = self.writer[cells]
         lost = winner != who
-        if not lost.any() or effect.action == "atomic":
+        if not lost.any():
             return
         apart = lost & (winner // self.threads != who // self.threads)       # blocks of one chunk come here together
-        if apart.any() and effect.strong and effect.scope != "cta":
-            apart[:] = False
+        if effect.strong and effect.scope != "cta":
+            return
         differing = stored.differs(lost, lanes, winner - offset)
         if apart.any():
             k = int(apart.argmax())
             same = " (same value)" * (not (differing & apart).any())
             self._report("between blocks, write after write" + same, number, number, lanes[k], int(winner[k]), cells[k])
-        elif (differing & ~apart).any() and not effect.strong:
+        elif not effect.strong and (differing & ~apart).any():
             k = int(differing.argmax())
             self._report("write after write in one instruction", number, number, lanes[k], int(winner[k]), cells[k])
