@@ -12,6 +12,32 @@ from ..errors import message
 from .faults import CompileError
 
 ARCHITECTURE = "compute_80"
+_INTEGERS = "\n".join([f"typedef signed {c} int{n}_t; typedef unsigned {c} uint{n}_t;" for n, c in
+                       ((8, "char"), (16, "short"), (32, "int"), (64, "long long"))])
+_ASSERT = """#undef assert
+extern "C" __device__ void __assertfail(const char*, const char*, unsigned, const char*, size_t);
+#ifdef NDEBUG
+#define assert(x) ((void)0)
+#else
+#define assert(x) ((x) ? (void)0 : __assertfail(#x, __FILE__, __LINE__, __PRETTY_FUNCTION__, 1))
+#endif
+"""
+_LIMITS = """#define CHAR_BIT 8
+#define INT_MAX 2147483647
+#define INT_MIN (-INT_MAX - 1)
+#define UINT_MAX 4294967295u
+#define LLONG_MAX 9223372036854775807ll
+#define LLONG_MIN (-LLONG_MAX - 1)
+#define FLT_MAX 3.402823466e+38f
+#define FLT_MIN 1.175494351e-38f
+#define FLT_EPSILON 1.192092896e-07f
+#define DBL_MAX 1.7976931348623158e+308
+#define DBL_EPSILON 2.2204460492503131e-16
+"""
+# headers of the host's compiler that sources include but NVRTC lacks; what most declare is built in
+HOST_HEADERS = dict.fromkeys(("cstdio", "stdio.h", "cmath", "math.h", "cuda_runtime.h", "cstdlib", "stdlib.h", "cstddef",
+                              "stddef.h"), "") | dict.fromkeys(("cassert", "assert.h"), _ASSERT) | dict.fromkeys(
+    ("cstdint", "stdint.h"), _INTEGERS) | dict.fromkeys(("climits", "limits.h", "cfloat", "float.h"), _LIMITS)
 
 
 def compile_cuda(path, architecture=ARCHITECTURE, flags=(), compiler=None):
@@ -60,7 +86,11 @@ def nvrtc(source, name="kernel.cu", flags=()):
     """
     library = _library()
     program = ctypes.c_void_p()
-    _check(library, library.nvrtcCreateProgram(ctypes.byref(program), source.encode(), name.encode(), 0, None, None))
+    texts = {header: text for header, text in HOST_HEADERS.items() if f"<{header}>" in source or f'"{header}"' in source}
+    strings = ctypes.c_char_p * len(texts)
+    _check(library, library.nvrtcCreateProgram(
+        ctypes.byref(program), source.encode(), name.encode(), len(texts), strings(*[t.encode() for t in texts.values()]),
+        strings(*[t.encode() for t in texts])))
     options = [f.encode() for f in (*flags, "-lineinfo", "-default-device", *(f"-I{folder}" for folder in include_folders()))]
     status = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
     if status:
