@@ -22,7 +22,7 @@ class _Sequences:
             self.lengths = dense(xp, lengths.astype("int64", copy=False))
             alive = (lengths > xp.arange(len(x))[:, None])[..., None]
         # zeros beyond the ends of sequences, whatever is there: NaN too
-        self.x = by_rows(dense(xp, x) if alive is None else xp.where(alive, x, xp.zeros((), x.dtype)))
+        self.x = by_rows(dense(xp, x if alive is None else xp.where(alive, x, xp.zeros((), x.dtype))))
 
     def order(self):
         """[(step, number of the state before it, after it)] as they are taken."""
