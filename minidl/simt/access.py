@@ -39,8 +39,11 @@ def space_of(ins):
     return "generic"
 
 
-def effect_of(ins, action, size, default="weak"):
+def effect_of(b, action, size, default="weak"):
     """The Effect of a load, store or atomic, from the order and scope in its opcode."""
+    ins = b.ins
+    if ins in b.machine.program.guesses:
+        default = "relaxed"
     order = next((ORDERS[m] for m in ins.opcode if m in ORDERS), default)
     scope = ins.first(SCOPES, "sys" if ins.has("volatile", "mmio") else "gpu") if order != "weak" else ""
     return Effect(action, size, order, scope, ins.name)
@@ -53,21 +56,22 @@ def locator(b, address, space, size, mask, row=None):
     active = None if mask is None else mask.bool
 
     def fixed(name, shift):
-        constant, locate = np.array([(address.offset - shift) % (1 << 64)], np.uint64), machine.spaces[name].locate
-        lanes = np.broadcast_to(row, b.lanes) if row.size == 1 else row
+        locate, lanes = machine.spaces[name].locate, np.broadcast_to(row, b.lanes) if row.size == 1 else row
+        moved = _moved(lanes, [address.offset], shift)
 
         def where():
-            region, index = locate(ins, np.add(lanes, constant, dtype=np.uint64), size, active)
+            region, index = locate(ins, moved(), size, active)
             return (Part(name, region, index, active),)
         return where
     if space != "generic":
         return fixed(space, WINDOW["global"] if space == "global" else 0)
     ways = {name: fixed(name, start) for name, start in WINDOW.items()}
     code = {WINDOW[name] >> int(WINDOW_BITS): name for name in WINDOW}
-    offset = np.uint64(address.offset % (1 << 64))
+    whole = _moved(row, [address.offset], 0)
 
     def generic():
-        windows = np.broadcast_to((row + offset) >> WINDOW_BITS, b.lanes)
+        addresses = np.broadcast_to(whole(), b.lanes)
+        windows = addresses >> WINDOW_BITS
         first = windows[0 if active is None else int(active.argmax())]
         same = windows == first
         if (same if active is None else same | ~active).all():
@@ -77,10 +81,20 @@ def locator(b, address, space, size, mask, row=None):
             name = code.get(int(window), "global")
             lanes = windows == window if active is None else (windows == window) & active
             base = np.uint64(WINDOW[name])
-            region, index = machine.spaces[name].locate(ins, np.broadcast_to(row + offset - base, b.lanes), size, lanes)
+            region, index = machine.spaces[name].locate(ins, addresses - base, size, lanes)
             parts.append(Part(name, region, index, lanes))
         return tuple(parts)
     return generic
+
+
+def _moved(row, offsets, shift):
+    """A closure: addresses (uint64) plus offsets, less the start of a window. Those in 32-bit registers wrap at 32 bits."""
+    column = (lambda values, dtype: np.array(values, dtype) if row.ndim == 1 else np.array(values, dtype)[:, None])
+    if row.itemsize == 8:
+        constants = column([(offset - shift) % (1 << 64) for offset in offsets], np.uint64)
+        return lambda: row + constants
+    constants = column([offset % (1 << 32) for offset in offsets], np.uint32)
+    return lambda: (row + constants).astype(np.uint64) - np.uint64(shift)
 
 
 def stack_locator(b, addresses, space, size, mask):
@@ -90,11 +104,13 @@ def stack_locator(b, addresses, space, size, mask):
     bits = {b.file.width(a.base.name) for a in addresses if isinstance(a.base, Register)}
     if len(bits) != 1 or not all(isinstance(a.base, Register) for a in addresses):
         return lambda: None
-    rows = b.read_rows([a.base for a in addresses], f"u{bits.pop()}")
-    shift = WINDOW["global"] if space == "global" else 0
-    offsets = np.array([[(a.offset - shift) % (1 << 64)] for a in addresses], np.uint64)
-    attempt = machine.spaces[space].attempt
-    return lambda: attempt(ins, np.add(rows(), offsets, dtype=np.uint64), size, active)
+    rows, shift = b.read_rows([a.base for a in addresses], f"u{bits.pop()}"), WINDOW["global"] if space == "global" else 0
+    attempt, moved = machine.spaces[space].attempt, _moved(rows(), [a.offset for a in addresses], shift)
+
+    def where():
+        rows()                                           # gathers them, where they are not neighbours
+        return attempt(ins, moved(), size, active)
+    return where
 
 
 def base_of(b, address):

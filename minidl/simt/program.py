@@ -1,11 +1,12 @@
 """A kernel and the functions it may call, cut into blocks."""
+from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from .faults import PtxError
 from .fusion import arrange
 from .layout import Layout
-from .syntax import Function, Instruction, Register, Special, Symbol, parts
+from .syntax import Function, Immediate, Instruction, Register, Special, Symbol, parts
 from .table import find
 
 EXITED = 1 << 30                 # the block number of lanes that have left the kernel
@@ -59,6 +60,22 @@ class Program:
                        for o in ins.operands if isinstance(o, Symbol)} & names)
 
     @cached_property
+    def guesses(self):
+        """Loads that are the first guess of a compare-and-swap loop: what they read is checked by the swap, and so the race check
+        takes them for relaxed ones. They load from where an atom.cas of their function swaps."""
+        found = set()
+        for function in self.functions:
+            swaps = [ins for ins in function.instructions if ins.name == "atom" and ins.has("cas")]
+            if swaps:
+                definitions = defaultdict(list)
+                for ins in function.instructions:
+                    definitions[ins.operands[0] if ins.operands else None].append(ins)
+                swapped = {_origin(definitions, ins.operands[1]) for ins in swaps}
+                found |= {ins for ins in function.instructions
+                          if ins.name == "ld" and _origin(definitions, ins.operands[1]) in swapped}
+        return found
+
+    @cached_property
     def specials(self):
         """Names of the special registers that it reads."""
         return {o.name for ins in self.instructions() for o in ins.operands if isinstance(o, Special)}
@@ -96,6 +113,19 @@ def link(source, kernel):
     for function in order:
         _cut(program, function)
     return program
+
+
+def _origin(definitions, address):
+    """(where an address comes from, before copies, conversions between spaces and sums with literals; how far it is from there)."""
+    base, offset = address.base, address.offset
+    while isinstance(base, Register) and len(definitions[base]) == 1:
+        ins, = definitions[base]
+        if ins.name == "add" and isinstance(ins.operands[2], Immediate):
+            offset += ins.operands[2].value
+        elif ins.name not in ("mov", "cvta"):
+            break
+        base = ins.operands[1]
+    return base, offset
 
 
 def _calls(program):

@@ -30,7 +30,7 @@ def atomic(b):
     rows = [None if isinstance(r, Sink) else b.write(r, untyped(kind)).view(dtype) for r in results]
     rows = rows if len(rows) == len(values) else [None] * len(values)
     size = dtype.itemsize * len(values)
-    tell = observer(b, effect_of(ins, "atomic", size, default="relaxed"))
+    tell = observer(b, effect_of(b, "atomic", size, default="relaxed"))
     where, schedule = locator(b, operands[1], space_of(ins), size, b.mask), b.machine.schedule
     everyone, in_order = np.arange(b.lanes), _half(name, kind) if kind in HALVES else _in_order(name)
 

@@ -28,7 +28,7 @@ def load_stack(b):
     names = [[parts(i.operands[0])[j] for i in b.group] for j in range(count)]
     size = dtype.itemsize * count
     addresses = [i.operands[1] for i in b.group]
-    together, what, active = stack_locator(b, addresses, space, size, b.mask), effect_of(ins, "read", size), b.active
+    together, what, active = stack_locator(b, addresses, space, size, b.mask), effect_of(b, "read", size), b.active
     alone = [locator(one, address, space, size, b.mask) for one, address in zip(b.alone(), addresses)]
     tells = [observer(b, what, i) for i in b.group]
     rows = [b.write_rows(part, _extended(b, part[0], kind)) for part in names]
@@ -70,7 +70,7 @@ def load(b):
     space = "global" if space_of(ins) == "param" else space_of(ins)
     dtype, count, rows = DTYPE[kind], len(names), _rows(b, names, kind)
     size = dtype.itemsize * count
-    what = effect_of(ins, "read", size)
+    what = effect_of(b, "read", size)
     where, tell = locator(b, address, space, size, b.mask), observer(b, what)
     first, schedule = rows[0], b.machine.schedule
     direct = count == 1 and first is not None and first.dtype == dtype
@@ -130,7 +130,7 @@ def store(b):
     if ins.has("param") and isinstance(address, Address) and isinstance(address.base, Symbol):
         return _store_parameter(b, address, sources)
     size = dtype.itemsize * count
-    what = effect_of(ins, "write", size)
+    what = effect_of(b, "write", size)
     where, tell, schedule = locator(b, address, space_of(ins), size, b.mask), observer(b, what), b.machine.schedule
 
     def run():
