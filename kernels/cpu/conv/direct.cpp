@@ -79,9 +79,9 @@ class Direct {
         phased_(by_filters_ || (c.taps() == 1 && c.rows.stride * c.columns.stride > 1)),
         in_place_(!by_filters_ && c.rows.plain() && c.columns.plain()),
         room_(largest_view()),
-        shared_(all() < TASKS && slivers_ > 1 && !in_place_),
+        shared_(all() < TASKS / 2 && slivers_ > 1 && !in_place_),
         together_(shared_ ? min(all(), max<int64_t>(1, L2 / room_)) : all()),
-        cuts_(min(slivers_, ceil_div(TASKS, together_))) {}
+        cuts_(all() < TASKS / 2 ? min(slivers_, ceil_div(TASKS, together_)) : 1) {}
 
   static Blocks blocks(const Correlation& c) { return {c.n, c.rows.count, c.columns.count, pixels_of_block(c)}; }
 
@@ -125,7 +125,8 @@ class Direct {
   // So many that a slice of the images stays in L2, and that there are some tasks.
   static int64_t pixels_of_block(const Correlation& c) {
     const int64_t fits = L2 / (c.inputs * c.phases() * 5 / 4 + 1), all = c.n * c.rows.count * c.columns.count;
-    return max<int64_t>(168, min<int64_t>(min<int64_t>(fits, 1008), all / 4));
+    return max<int64_t>(
+        168, min<int64_t>(min<int64_t>(fits, 1008), all * min<int64_t>(4, ceil_div(c.outputs, NR<float>)) / TASKS));
   }
   // Tiles of pixels x channels waste lanes on few channels and have to be transposed; tiles of channels x pixels run
   // over the zeros between rows, where those are not whole vectors, and multiply by the zeros around the images. Costs
