@@ -9,14 +9,17 @@ from ..table import collective, effect
 
 
 def require(b, members=None):
-    """Fault where a lane that is named, and has not left, does not execute the instruction (its guard is false, say)."""
-    machine = b.machine
-    alive = machine.alive.bool if members is None else \
-        machine.alive.bool & (np.broadcast_to(members, b.lanes) >> machine.lane_in_warp.astype(np.uint32) & np.uint32(1) == 1)
-    missing = alive & ~b.mask.bool & np.repeat(b.mask.bool.reshape(-1, 32).any(1), 32)
+    """Fault where a lane that a running one names, and that has not left, does not execute the instruction (its guard is false,
+    say)."""
+    machine, active = b.machine, b.mask.bool
+    named = np.where(active, np.uint32(0xFFFFFFFF) if members is None else members, np.uint32(0))
+    wanted = np.bitwise_or.reduce(named.reshape(-1, 32), axis=1) & warp_bits(machine.alive.bool)
+    missing = wanted & ~warp_bits(active)
     if missing.any():
-        first = machine.lane_name(missing.argmax())
-        raise Fault(f"{int(missing.sum())} named lanes do not take part, first {first}: {machine.describe(b.ins)}", b.ins.text,
+        warp = int((missing != 0).argmax())
+        first = machine.lane_name(warp * 32 + int(missing[warp] & -missing[warp]).bit_length() - 1)
+        count = int(np.bitwise_count(missing).sum())
+        raise Fault(f"{count} named lanes do not take part, first {first}: {machine.describe(b.ins)}", b.ins.text,
                     machine.where(b.ins), [first])
 
 
