@@ -7,27 +7,10 @@
 // `spread` as well (a correlation for each phase of the stride), and `filter_gradient` is the third.
 //
 // Source: Chetlur et al. 2014, "cuDNN: Efficient Primitives for Deep Learning", arXiv:1410.0759, section 3.
-#include "activation.cuh"
 #include "product.cuh"
+#include "windows.cuh"
 
 namespace minidl {
-
-struct Windows {
-  int count, p, q;  // N p q of them
-  int height, width, channels, outputs, taps, taps_w;
-  int start_h, start_w, stride_h, stride_w, dilation_h, dilation_w;
-
-  __device__ int depth() const { return taps * channels; }
-};
-
-#define WINDOWS                                                                                                   \
-  int windows, int p, int q, int height, int width, int channels, int outputs, int taps, int taps_w, int start_h, \
-      int start_w, int stride_h, int stride_w, int dilation_h, int dilation_w
-#define AS_WINDOWS                                                             \
-  {windows, p,       q,       height,   width,    channels,   outputs,   taps, \
-   taps_w,  start_h, start_w, stride_h, stride_w, dilation_h, dilation_w}
-
-__device__ inline int padded(int count) { return (count + 7) / 8 * 8; }
 
 // What a window sees first: maybe beyond the image.
 template <class T>
@@ -64,20 +47,6 @@ struct Tap {
 };
 
 // -- correlate ----------------------------------------------------------------------------
-
-template <class T>
-struct Outputs {
-  T* y;
-  const T *scale, *shift;         // (G outputs), or null
-  i64 start, image, line, place;  // window (n, i, j) goes to element start + ...
-  int activation;
-
-  __device__ float finished(float sum, int output) const {
-    if (scale != nullptr) sum *= to_float(scale[output]);
-    if (shift != nullptr) sum += to_float(shift[output]);
-    return bend(sum, activation);
-  }
-};
 
 // ROWS windows x COLUMNS outputs of a group.
 template <class T, int COLUMNS>
@@ -174,8 +143,7 @@ struct Correlate {
 #pragma unroll
       for (int i = 0; i < 8; i++) x[i] = output + i < w.outputs ? to.finished(x[i], group * w.outputs + output + i) : 0;
       const int line = window / q, image = line / p;
-      const i64 place = to.start + image * to.image + (line - image * p) * to.line + (window - line * q) * to.place;
-      store_floats(to.y + place + group * padded(w.outputs) + output, x);
+      store_floats(to.at(image, line - image * p, window - line * q) + group * padded(w.outputs) + output, x);
     }
   }
 };

@@ -21,7 +21,7 @@ _ONE = Axis(1, count=1)                # the rows of a sequence
 
 # -- how arrays lie in memory ------------------------------------------------------------
 
-def _channels_last(xp, x, groups):
+def channels_last(xp, x, groups):
     """(N, C, ...) as (N, H, W, G, C/G padded): a view where it lies like that; sequences have H = 1."""
     x = x if x.ndim == 4 else x[:, :, None]
     n, c, h, w = x.shape
@@ -29,10 +29,10 @@ def _channels_last(xp, x, groups):
     x = x.transpose(0, 2, 3, 1).reshape(n, h, w, groups, channels)
     if x.flags.c_contiguous and padded(channels) == channels and not x.data.ptr % ALIGNMENT:
         return x
-    return _padded(xp, x)
+    return with_padding(xp, x)
 
 
-def _padded(xp, x):
+def with_padding(xp, x):
     """A copy of an array (..., C), channels padded with zeros."""
     channels = x.shape[-1]
     make = xp.empty if padded(channels) == channels else xp.zeros
@@ -43,7 +43,7 @@ def _padded(xp, x):
 
 def _filters(xp, weight):
     """Weights (G, O, I, R, S) as (G, O, R, S, I padded)."""
-    return _padded(xp, weight.transpose(0, 1, 3, 4, 2))
+    return with_padding(xp, weight.transpose(0, 1, 3, 4, 2))
 
 
 def _grouped(weight, groups):
@@ -52,7 +52,7 @@ def _grouped(weight, groups):
     return weight.reshape(groups, len(weight) // groups, *weight.shape[1:])
 
 
-def _images(y, channels, ndim):
+def images_of(y, channels, ndim):
     """(N, H, W, G, padded) as (N, G channels, H, W), or (N, G channels, W)."""
     n, h, w, groups, _ = y.shape
     y = y[..., :channels].reshape(n, h, w, groups * channels).transpose(0, 3, 1, 2)
@@ -64,7 +64,7 @@ def _both(axes):
     return [_ONE, *axes][-2:]
 
 
-def _where(axes):
+def windows_of(axes):
     """What both kernels are told of windows, taps and strides."""
     (h, w) = axes
     return (h.count, w.count, h.size, w.size), (h.kernel * w.kernel, w.kernel, h.start, w.start, h.stride, w.stride,
@@ -72,8 +72,21 @@ def _where(axes):
 
 
 def _bias_gradient(xp, g):
-    rows = _channels_last(xp, g, 1)
+    rows = channels_last(xp, g, 1)
     return column_sum(xp, rows.reshape(prod(rows.shape[:3]), rows.shape[-1]), g.dtype)[:g.shape[1]]
+
+
+def phases(axes, pixel):
+    """[(places, taps, axes)] of the correlations that spread what windows saw: pixels are `pixel` elements apart."""
+    h, w = axes
+    return [(((rows.start * w.size + columns.start) * pixel, h.size * w.size * pixel, rows.step * w.size * pixel,
+              columns.step * pixel), (row_taps, column_taps), (high, wide))
+            for (rows, row_taps, high), (columns, column_taps, wide) in product(h.phases(), w.phases())]
+
+
+def some_unseen(axes):
+    """Are there elements that no window sees?"""
+    return any([len(a.phases()) < min(a.stride, a.size) for a in axes])
 
 
 # -- the three functions, and the kernels that they make ------------------------------------
@@ -91,7 +104,7 @@ class Convolutions:
     def _correlate_into(self, xp, y, places, images, filters, axes, scale=None, shift=None, activation="none"):
         """A correlation, window (n, i, j) of it at element places . (1, n, i, j) of y."""
         groups, outputs, *_, channels = filters.shape
-        windows, (seen, taps) = len(images) * prod([a.count for a in axes]), _where(axes)
+        windows, (seen, taps) = len(images) * prod([a.count for a in axes]), windows_of(axes)
         launch(self.correlates, lambda c: (cdiv(windows, c["BLOCK_M"]) * cdiv(outputs, c["BLOCK_N"]), groups),
                (images, filters, y, dense(xp, scale), dense(xp, shift), windows, *seen, channels, outputs, *taps,
                 *places, ACTIVATIONS[activation]), dtype=images.dtype.name, **self.key(outputs))
@@ -102,32 +115,28 @@ class Convolutions:
         y = xp.empty((len(x), h.count, w.count, groups, padded(filters.shape[1])), x.dtype)
         line = y.shape[3] * y.shape[4]
         places = 0, h.count * w.count * line, w.count * line, line
-        self._correlate_into(xp, y, places, _channels_last(xp, x, groups), filters, axes, scale, shift, activation)
-        return _images(y, filters.shape[1], x.ndim)
+        self._correlate_into(xp, y, places, channels_last(xp, x, groups), filters, axes, scale, shift, activation)
+        return images_of(y, filters.shape[1], x.ndim)
 
     def spread(self, xp, g, weight, axes, groups, shift=None):
         """What outputs g (N, O, ...) send back to the elements that they saw, plus shift: (N, C, ...).
 
         One correlation for each phase of the strides: see minidl/ops/conv.py.
         """
-        filters, (h, w), images = _grouped(weight, groups).swapaxes(1, 2), axes, _channels_last(xp, g, groups)
-        channels, phases = filters.shape[1], [a.phases() for a in axes]
+        filters, (h, w), images = _grouped(weight, groups).swapaxes(1, 2), axes, channels_last(xp, g, groups)
+        channels = filters.shape[1]
         x = xp.empty((len(g), h.size, w.size, groups, padded(channels)), g.dtype)
-        if any([len(p) < min(a.stride, a.size) for p, a in zip(phases, axes)]):
-            x[..., :channels] = 0 if shift is None else shift.reshape(groups, channels)   # no window sees some elements
-        line = groups * padded(channels)
-        for (rows, row_taps, high), (columns, column_taps, wide) in product(*phases):
-            places = ((rows.start * w.size + columns.start) * line, h.size * w.size * line, rows.step * w.size * line,
-                      columns.step * line)
-            taken = _filters(xp, filters[..., row_taps, column_taps])
-            self._correlate_into(xp, x, places, images, taken, (high, wide), shift=shift)
-        return _images(x, channels, g.ndim)
+        if some_unseen(axes):
+            x[..., :channels] = 0 if shift is None else shift.reshape(groups, channels)
+        for places, taps, seen in phases(axes, groups * padded(channels)):
+            self._correlate_into(xp, x, places, images, _filters(xp, filters[(..., *taps)]), seen, shift=shift)
+        return images_of(x, channels, g.ndim)
 
     def filter_gradient(self, xp, x, g, weight, axes, groups):
         """The derivative of sum(g * correlate(x, weight)) in the weight."""
-        images, rows = _channels_last(xp, x, groups), _channels_last(xp, g, groups)
+        images, rows = channels_last(xp, x, groups), channels_last(xp, g, groups)
         outputs, channels, (h, w) = len(weight) // groups, images.shape[-1], axes
-        windows, depth, (seen, taps) = len(x) * h.count * w.count, h.kernel * w.kernel * channels, _where(axes)
+        windows, depth, (seen, taps) = len(x) * h.count * w.count, h.kernel * w.kernel * channels, windows_of(axes)
         parts = max(1, min(BUSY // (cdiv(outputs, TILE) * cdiv(depth, TILE) * groups), windows // LEAST_CHUNK))
         chunk = cdiv(max(cdiv(windows, parts), 1), TILE) * TILE
         parts = max(1, cdiv(windows, chunk))
@@ -180,18 +189,18 @@ class Convolutions:
             g = g.transpose(0, 3, 1, 2)
         return *self._convolve_backward(xp, g, axes, x, weight, bias, stride, padding, dilation, groups), None
 
+    def unserved(self, x, weight, groups):
+        """Why there is no kernel for such filters and images of this dtype, or None."""
+        if groups == len(weight) > 1 and weight.shape[1] == 1:
+            return "depthwise: tensor cores sum over channels, and here there is one"
+        return unless_served(self.correlates, x, **self.key(len(weight) // groups))
+
     def _unless(self, x, weight, groups, derive, *arguments):
-        if not weight.size:
-            return "no weights"
-        if reason := unless_served(self.correlates, x, **self.key(len(weight) // groups)):
-            return reason
         try:
             derive(*arguments)
         except MinidlError:
             return "odd arguments"
-        if groups == len(weight) > 1 and weight.shape[1] == 1:
-            return "depthwise: tensor cores sum over channels, and here there is one"
-        return None
+        return self.unserved(x, weight, groups) if weight.size else "no weights"
 
     def _odd(self, arrays, params):
         x, weight, _ = arrays
@@ -212,8 +221,4 @@ class Convolutions:
         return self._odd((x, weight, bias), params) or (None if known else "the op explains what it may be")
 
 
-TRITON = Convolutions("triton", "correlate", "filter_gradient")
-CUDA = Convolutions("cuda", "correlate_cuda", "filter_gradient_cuda",
-                    key=lambda outputs: {"outputs": 64 if outputs <= 64 else 128})
-for maker in TRITON, CUDA:
-    maker.register()
+Convolutions("triton", "correlate", "filter_gradient").register()
