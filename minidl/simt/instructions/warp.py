@@ -2,9 +2,8 @@
 import numpy as np
 
 from ..faults import Fault
-from ..kinds import UNSIGNED, untyped
 from ..schedule import warp_bits
-from ..syntax import Pair, Register
+from ..syntax import Immediate, Pair, Register
 from ..table import collective, effect
 
 
@@ -23,6 +22,25 @@ def require(b, members=None):
                     machine.where(b.ins), [first])
 
 
+def attendance(b, members):
+    """A closure that faults where not all lanes that the operand `members` names take part, or a lane that it does not name."""
+    everyone = isinstance(members, Immediate) and members.value in (-1, 0xFFFFFFFF)
+    if everyone:
+        return (lambda: None) if b.mask is None else lambda: require(b)
+    row, bit = b.full(members, "u32"), np.uint32(1) << b.machine.lane_in_warp.astype(np.uint32)
+
+    def check():
+        stray = row & bit == 0
+        if b.mask is not None:
+            require(b, row)
+            stray &= b.mask.bool
+        if stray.any():
+            first = b.machine.lane_name(stray.argmax())
+            raise Fault(f"{int(stray.sum())} lanes are not in the mask that they name, first {first}: "
+                        f"{b.machine.describe(b.ins)}", b.ins.text, b.machine.where(b.ins), [first])
+    return check
+
+
 def _two_results(b, kind):
     """The rows of d and, where there is one, p."""
     first = b.ins.operands[0]
@@ -35,7 +53,7 @@ def _two_results(b, kind):
 def shuffle(b):
     """shfl.sync.mode d|p, a, lane, clamp, members: a of another lane of the warp; p: whether that lane is in range."""
     machine, mode, (_, a, by, clamp, members) = b.machine, b.ins.opcode[2], b.ins.operands
-    value, members = b.full(a, "b32"), b.read(members, "u32")
+    value, check = b.full(a, "b32"), attendance(b, members)
     by, clamp_row = b.read(by, "u32"), b.read(clamp, "u32")
     d, p = _two_results(b, "b32")
     lane, warp = machine.lane_in_warp, machine.lane // 32 * 32
@@ -52,9 +70,9 @@ def shuffle(b):
     fixed = plan() if not any(isinstance(o, Register) for o in b.ins.operands[2:4]) else None
 
     def run():
+        check()
         source, inside = fixed or plan()
         if b.mask is not None:
-            require(b, members)
             stray = b.mask.bool & ~b.mask.bool[source]
             if stray.any():
                 first = machine.lane_name(stray.argmax())
@@ -78,13 +96,14 @@ def active_mask(b):
 def vote(b):
     """vote.sync.mode: ballot (the mask of true predicates), any, all or uni (all agree) over the named lanes."""
     mode, (result, predicate, members) = b.ins.opcode[2], b.ins.operands
-    d, p, members = b.write(result, "b32" if mode == "ballot" else "pred"), b.predicate(predicate), b.full(members, "u32")
+    d, p, check = b.write(result, "b32" if mode == "ballot" else "pred"), b.predicate(predicate), attendance(b, members)
+    members = b.full(members, "u32")
 
     def run():
+        check()
         flags = np.broadcast_to(p(), b.lanes)
         present = np.ones(b.lanes, bool)
         if b.mask is not None:
-            require(b, members)
             flags, present = flags & b.mask.bool, b.mask.bool
         voted, there = (np.repeat(warp_bits(np.ascontiguousarray(row)), 32) & members for row in (flags, present))
         if mode == "ballot":
@@ -112,11 +131,11 @@ def match(b):
     """match.any: the mask of lanes that hold the same value; match.all: all named lanes if they agree, else 0 (p: agree)."""
     value, members = b.full(b.ins.operands[1], b.kind), b.full(b.ins.operands[2], "u32")
     d, p = _two_results(b, "b32")
+    check = attendance(b, b.ins.operands[2])
     every = b.ins.has("all")
 
     def run():
-        if b.mask is not None:
-            require(b, members)
+        check()
         for lanes in _groups(b, members):
             bits = np.uint32(1) << (lanes % 32).astype(np.uint32)
             same = value[lanes][:, None] == value[lanes][None, :]
@@ -136,13 +155,12 @@ def reduce(b):
     """redux.sync.op: the sum, least, largest, and, or, xor of the named lanes' values, for each of them. (.abs, .NaN: f32.)"""
     name = b.ins.opcode[2]
     value, members, d = b.full(b.ins.operands[1], b.kind), b.full(b.ins.operands[2], "u32"), b.target(0)
-    function = REDUCE[name]
+    function, check = REDUCE[name], attendance(b, b.ins.operands[2])
     if b.kind == "f32" and not b.ins.has("NaN"):
         function = {"min": np.fmin, "max": np.fmax}[name]
 
     def run():
-        if b.mask is not None:
-            require(b, members)
+        check()
         given = np.abs(value) if b.ins.has("abs") else value
         for lanes in _groups(b, members):
             if len(lanes):
@@ -153,16 +171,13 @@ def reduce(b):
 @collective("elect.sync", members=lambda ins: ins.operands[1], order="free")
 def elect(b):
     """elect.sync d|p, members: p is true in the lowest named lane, d that lane's number."""
-    members = b.full(b.ins.operands[1], "u32")
+    members, check = b.full(b.ins.operands[1], "u32"), attendance(b, b.ins.operands[1])
     d, p = _two_results(b, "b32")
 
     def run():
-        if b.mask is not None:
-            require(b, members)
+        check()
         for lanes in _groups(b, members):
             d[lanes] = lanes[0] % 32
             p[lanes] = lanes == lanes[0]
     return run
 
-
-__all__ = ["UNSIGNED", "require", "untyped"]
