@@ -2,6 +2,7 @@
 import re
 
 from .declarations import declare
+from .faults import PtxError
 from .kinds import BITS
 from .literals import NAME, integer, literal, split
 from .syntax import Address, Body, Instruction, Negated, Pair, Register, Sink, Special, Symbol, Vector
@@ -142,7 +143,7 @@ class _Reader:
         raise self._error(f"cannot read the operand `{text}`")
 
     def _address(self, text):
-        inner, *rest = split(text[1:text.rindex("]")])
+        inner, *rest = split(text[1:-1]) if text.endswith("]") else [""]
         m = ADDRESS.match(inner)
         if m is None:
             raise self._error(f"cannot read the address `{text}`")
@@ -151,7 +152,7 @@ class _Reader:
     def _check_labels(self):
         for ins in self.body.instructions:
             if ins.opcode[0] == "bra" and getattr(ins.operands[0], "name", None) not in self.body.labels:
-                raise self._error(f"{self.function.name} has no label for `{ins.text}` (line {ins.line})")
+                raise PtxError(f"[simt.parse] line {ins.line}: {self.function.name} has no label for `{ins.text}`")
 
 
 def _call(operands):
