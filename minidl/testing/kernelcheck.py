@@ -6,6 +6,7 @@ roundings. It gives every gradient, writes to none of its inputs, and gives the 
 Source: the budget: the tests of Dao 2023, "FlashAttention-2", arXiv:2307.08691.
 """
 from contextlib import nullcontext
+from functools import cached_property
 
 import ml_dtypes
 import numpy as np
@@ -98,30 +99,55 @@ def check_kernel(kernel, op, inputs, params, dtype="float32", again=nullcontext)
     Raises:
         AssertionError: names the kernel, the output or gradient, and what is wrong.
     """
-    params, own = {**op.params, **params}, _cast(inputs, dtype)
     why_not = reason(kernel, op, inputs, params, dtype)
     assert why_not is None, f"[{kernel.name}] refuses: {why_not}"
-    with record(False), use_kernels("off"):
-        outs = outputs(_definition(op)(*mapped(as_tensor, _cast(inputs, "float64")), **params))
-    seeds = [s if s is None else frozen(s.astype(dtype)) for s in seeds_for(outs)]
-    wide = "float32" if ml_dtypes.finfo(dtype).bits < 32 else dtype
-    truth, reference = (_by_definition(op, _cast(own, w), params, _cast(seeds, w)) for w in ("float64", wide))
+    want = Expectation(op, inputs, params, dtype)
     try:
-        got = _by_kernel(kernel, op, own, params, seeds)
+        got = want.by(kernel)
         with again():
-            same = _by_kernel(kernel, op, own, params, seeds)
+            same = want.by(kernel)
     except ValueError as error:                        # (inputs and gradients are read-only)
         wrote = "read-only" in str(error)
         assert not wrote, f"[{kernel.name}] inputs: expected to be left as they were, got {error}"
         raise
-    names = [f"output {i}" for i in range(len(outs))], [f"gradient of {n}" for n in op.inputs]
-    for rows in map(zip, names, got, same, truth, reference):
-        for name, a, twice, b, c in rows:
-            if b is not None:
-                _compare(f"[{kernel.name}] {name}: expected", a, b, c, dtype)
-                fixed = not kernel.deterministic or a.tobytes() == twice.tobytes()
-                assert fixed, f"[{kernel.name}] {name}: expected the same bits twice"
+    want.compare(kernel, got)
+    for name, a, twice in zip(sum(want.names, []), sum(got, []), sum(same, [])):
+        fixed = a is None or not kernel.deterministic or a.tobytes() == twice.tobytes()
+        assert fixed, f"[{kernel.name}] {name}: expected the same bits twice"
     return got
+
+
+class Expectation:
+    """What an op gives for a sample, in float64 and in the dtype (half types in float32): by its first rung."""
+
+    def __init__(self, op, inputs, params, dtype):
+        self.op, self.dtype, self.params, self.own = op, dtype, {**op.params, **params}, _cast(inputs, dtype)
+        with record(False), use_kernels("off"):
+            outs = outputs(_definition(op)(*mapped(as_tensor, _cast(inputs, "float64")), **self.params))
+        self.seeds = [s if s is None else frozen(s.astype(dtype)) for s in seeds_for(outs)]
+        self.names = [f"output {i}" for i in range(len(outs))], [f"gradient of {n}" for n in op.inputs]
+
+    @cached_property
+    def answers(self):
+        """(truth, reference), each (outputs, gradients)."""
+        wide = "float32" if ml_dtypes.finfo(self.dtype).bits < 32 else self.dtype
+        return [_by_definition(self.op, _cast(self.own, w), self.params, _cast(self.seeds, w))
+                for w in ("float64", wide)]
+
+    def by(self, kernel):
+        """(outputs, gradients) by a kernel."""
+        return _by_kernel(kernel, self.op, self.own, self.params, self.seeds)
+
+    def compare(self, kernel, got):
+        """Is what a kernel gave within the budget?
+
+        Raises:
+            AssertionError: it is not.
+        """
+        for rows in map(zip, self.names, got, *self.answers):
+            for name, a, b, c in rows:
+                if b is not None:
+                    _compare(f"[{kernel.name}] {name}: expected", a, b, c, self.dtype)
 
 
 def reason(kernel, op, inputs, params, dtype):
@@ -134,11 +160,7 @@ def reason(kernel, op, inputs, params, dtype):
 
 def bits(kernel, op, inputs, params, dtype):
     """Outputs and gradients of a kernel, as bytes; the seeds are those of the op."""
-    params, own = {**op.params, **params}, _cast(inputs, dtype)
-    with record(False), use_kernels("off"):
-        outs = outputs(_definition(op)(*mapped(as_tensor, _cast(inputs, "float64")), **params))
-    seeds = [s if s is None else frozen(s.astype(dtype)) for s in seeds_for(outs)]
-    return _as_bytes(_by_kernel(kernel, op, own, params, seeds))
+    return _as_bytes(Expectation(op, inputs, params, dtype).by(kernel))
 
 
 def _as_bytes(found):

@@ -119,16 +119,18 @@ class Simulated:
 
         Raises:
             simt.Fault: it reads or writes what is not its own.
-            AssertionError: it has a race.
+            AssertionError: it has a race, or gives reason for a warning.
             TypeError, ValueError: an argument is not as the signature says; an array that is read-only was written.
         """
         made, bound, module = self.loaded(entry)
         bound.check(tuple(args))
         memory = Memory([bare(a) for a in args])
         result = simt.launch(module, grid, tuple(made["block"]), [*memory.args, *[0] * entry.scratch], made["symbol"],
-                             dynamic_shared=made["shared"], memory=memory.device, **self.options)
+                             dynamic_shared=made["shared"], memory=memory.device, cooperative=entry.cooperative,
+                             **self.options)
         self.results.append((entry, result))
-        assert not result.races, f"[{entry.kernel}] {entry.key}: {len(result.races)} races, first {result.races[0]}"
+        found = [*result.races, *result.warnings]
+        assert not found, f"[{entry.kernel}] {entry.key}: {len(found)} races and warnings, first {found[0]}"
         memory.take_back(entry.kernel)
 
 
