@@ -80,7 +80,8 @@ def softmax_forward(x, y, outer, count, inner, log, ROWS: tl.constexpr, COLUMNS:
             _softmax(x + at, y + at, row < outer, count, 1, log, ROWS, COLUMNS)
     else:
         one, start, inside = _interleaved(count, inner, INNER)
-        _softmax(x + start, y + start, inside, count, inner, log, INNER, COUNT)
+        step = inner.to(tl.int64)
+        _softmax(x + start, y + start, inside, count, step, log, INNER, COUNT)
 
 
 @triton.jit
@@ -120,7 +121,8 @@ def softmax_backward(g, y, gx, outer, count, inner, log, ROWS: tl.constexpr, COL
             _through(g + at, y + at, gx + at, row < outer, count, 1, log, ROWS, COLUMNS)
     else:
         one, start, inside = _interleaved(count, inner, INNER)
-        _through(g + start, y + start, gx + start, inside, count, inner, log, INNER, COUNT)
+        step = inner.to(tl.int64)
+        _through(g + start, y + start, gx + start, inside, count, step, log, INNER, COUNT)
 
 
 # -- cross entropy of labels: x (outer, count, inner) are scores, everything else is by row ---------------------------
@@ -170,7 +172,8 @@ def label_loss_forward(x, labels, weight, losses, weights, tops, totals, outer, 
                         count, 1, ignore_index, smoothing, ROWS, COLUMNS)
     else:
         one, start, inside = _interleaved(count, inner, INNER)
-        _label_loss(x + start, labels, weight, losses, weights, tops, totals, one, inside, count, inner, ignore_index,
+        step = inner.to(tl.int64)
+        _label_loss(x + start, labels, weight, losses, weights, tops, totals, one, inside, count, step, ignore_index,
                     smoothing, INNER, COUNT)
 
 
@@ -224,9 +227,10 @@ def label_loss_backward(x, labels, weight, gx, g, divisor, mass, weights, tops, 
                             count, 1, ignore_index, smoothing, ROWS, COLUMNS)
     else:
         one, start, inside = _interleaved(count, inner, INNER)
+        step = inner.to(tl.int64)
         part, own = _row_scale(g, by_row, divisor, weights, one, inside)
         _label_gradient(x + start, labels, weight, gx + start, part, own, of_all, tops, totals, one, inside, count,
-                        inner, ignore_index, smoothing, INNER, COUNT)
+                        step, ignore_index, smoothing, INNER, COUNT)
 
 
 # -- variants --------------------------------------------------------------------------------------------------------
