@@ -104,7 +104,7 @@ class Simulated:
     @contextmanager
     def unchecked(self):
         """`with launcher.unchecked():` nothing but results is looked at inside the block, which is quicker."""
-        before, self.options = self.options, dict.fromkeys(self.options, False)
+        before, self.options = self.options, {**self.options, "races": False, "uninit": False}
         try:
             yield
         finally:
