@@ -50,8 +50,8 @@ def effect_of(b, action, size, default="weak"):
 
 
 def locator(b, address, space, size, mask, row=None):
-    """A closure that gives the Parts of an access of `size` bytes per lane at operand `address`; `row` (uint64) may stand
-    in for its base."""
+    """A closure that gives the Parts of an access of `size` bytes per lane at operand `address`; `row` (uint64) may
+    stand in for its base."""
     row, machine, ins = base_of(b, address) if row is None else row, b.machine, b.ins
     active = None if mask is None else mask.bool
 
@@ -88,7 +88,8 @@ def locator(b, address, space, size, mask, row=None):
 
 
 def _moved(row, offsets, shift):
-    """A closure: addresses (uint64) plus offsets, less the start of a window. Those in 32-bit registers wrap at 32 bits."""
+    """A closure: addresses (uint64) plus offsets, less the start of a window. Those in 32-bit registers wrap at 32
+    bits."""
     column = (lambda values, dtype: np.array(values, dtype) if row.ndim == 1 else np.array(values, dtype)[:, None])
     if row.itemsize == 8:
         constants = column([(offset - shift) % (1 << 64) for offset in offsets], np.uint64)
@@ -98,13 +99,13 @@ def _moved(row, offsets, shift):
 
 
 def stack_locator(b, addresses, space, size, mask):
-    """A closure that gives (region, indices (group, lanes)) of an access at one address operand per instruction of the group,
-    None where not all lie properly in one region."""
+    """A closure that gives (region, indices (group, lanes)) of an access at one address operand per instruction of
+    the group, None where not all lie properly in one region."""
     machine, ins, active = b.machine, b.ins, None if mask is None else mask.bool
     bits = {b.file.width(a.base.name) for a in addresses if isinstance(a.base, Register)}
     if len(bits) != 1 or not all(isinstance(a.base, Register) for a in addresses):
         return lambda: None
-    rows, shift = b.read_rows([a.base for a in addresses], f"u{bits.pop()}"), WINDOW["global"] if space == "global" else 0
+    rows, shift = b.read_rows([a.base for a in addresses], f"u{bits.pop()}"), WINDOW["global"] * (space == "global")
     attempt, moved = machine.spaces[space].attempt, _moved(rows(), [a.offset for a in addresses], shift)
 
     def where():
@@ -144,6 +145,5 @@ def check_written(b, part, size, ins=None):
     if part.active is not None:
         bad &= part.active
     if bad.any():
-        lane, machine = int(bad.argmax()), b.machine
-        machine.warn("uninitialised read", ins or b.ins, lane, f"{int(bad.sum())} lanes read {part.space} memory that nobody "
-                     f"wrote, first {machine.lane_name(lane)}: {machine.describe(ins or b.ins)}")
+        what = f"{int(bad.sum())} lanes read {part.space} memory that nobody wrote"
+        b.machine.warn("uninitialised read", ins or b.ins, what, bad)

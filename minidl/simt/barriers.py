@@ -32,7 +32,8 @@ class Barriers:
         self.pending.clear()
 
     def register(self, ins, deliver=None):
-        """A number for a barrier instruction; `deliver(lanes, vote)` hands the result of bar.red to lanes that leave it."""
+        """A number for a barrier instruction; `deliver(lanes, vote)` hands the result of bar.red to lanes that leave
+        it."""
         self.instructions.append(ins)
         self.deliver[len(self.instructions) - 1] = deliver
         return len(self.instructions) - 1
@@ -69,9 +70,9 @@ class Barriers:
                 continue
             count = pending.count.reshape(shape).max(1)
             warps = pending.arrived.reshape(-1, 32).any(1)
-            counted = (pending.arrived | (~alive & np.repeat(warps, 32))).reshape(shape).sum(1)     # hardware counts whole warps
+            counted = pending.arrived | (~alive & np.repeat(warps, 32))          # hardware counts whole warps
             missing = (alive.reshape(shape) & ~arrived).any(1)
-            done = arrived.any(1) & np.where(count > 0, counted >= count, ~missing)
+            done = arrived.any(1) & np.where(count > 0, counted.reshape(shape).sum(1) >= count, ~missing)
             if done.any():
                 self._complete(number, pending, done, count, alive)
 
@@ -102,6 +103,6 @@ class Barriers:
         mixed = (place.max(1) > least) & (least < (1 << 30)) & (count == 0)
         for cta in np.nonzero(mixed)[0]:
             places = sorted(set(place[cta].tolist()) - {-1})
-            machine.warn("divergent barrier", self.instructions[places[0]], cta * machine.threads,
-                         "threads of one block met at different barriers: "
-                         + " / ".join(machine.describe(self.instructions[k]) for k in places))
+            others = " and ".join(machine.describe(self.instructions[k]) for k in places[1:])
+            machine.warn("divergent barrier", self.instructions[places[0]],
+                         f"threads of one block met at different barriers, some at {others}", cta * machine.threads)

@@ -1,8 +1,11 @@
-"""What an instruction's family sees when it turns the instruction into a closure: rows of registers to read and write."""
+"""What an instruction's family sees when it turns the instruction into a closure: rows of registers to read and
+write."""
+from functools import partial
+
 import numpy as np
 
 from .faults import PtxError
-from .kinds import BITS, DTYPE, UNSIGNED, untyped
+from .kinds import BITS, DTYPE, FLOAT, FLOATS, SIGNED, UNSIGNED
 from .syntax import Immediate, Negated, Register, Sink, Special, Symbol
 
 
@@ -25,7 +28,8 @@ class Mask:
             return self.bool
         words = self._words[bits]
         if bits not in self._fresh:
-            np.negative(self.bool.view(np.int8), out=words.view(f"i{bits // 8}"), dtype=f"i{bits // 8}", casting="unsafe")
+            signed = SIGNED[bits]
+            np.negative(self.bool.view(np.int8), out=words.view(signed), dtype=signed, casting="unsafe")
             self._fresh.add(bits)
         return words
 
@@ -33,7 +37,8 @@ class Mask:
 class RegisterFile:
     """The registers of one function: a row per register, a column per lane.
 
-    Rows are in the order in which registers are written, so that what a group of instructions writes is one stack of rows.
+    Rows are in the order in which registers are written, so that what a group of instructions writes is one stack of
+    rows.
     """
 
     def __init__(self, function, written, lanes):
@@ -44,7 +49,7 @@ class RegisterFile:
             width = 1 if kind == "pred" else max(BITS[kind], 16)
             self.place[name] = width, rows.setdefault(width, 0)
             rows[width] += 1
-        self.rows = {width: np.zeros((count, lanes), UNSIGNED[width]) for width, count in rows.items() if width in UNSIGNED}
+        self.rows = {width: np.zeros((n, lanes), UNSIGNED[width]) for width, n in rows.items() if width in UNSIGNED}
         self._views = {}
 
     def width(self, name):
@@ -114,9 +119,9 @@ class Binding:
         if isinstance(place, slice) and not self.blend:
             return view[place]
         scratch = np.empty((len(operands), self.lanes), view.dtype)
-        rows = [(view[place], scratch)] if isinstance(place, slice) else [(view[k], scratch[j]) for j, k in enumerate(place)]
+        rows = [(view[place], scratch)] if isinstance(place, slice) else zip([view[k] for k in place], scratch)
         for row, result in rows:
-            self.after.append(self._blended(row, result) if self.blend else lambda row=row, result=result: np.copyto(row, result))
+            self.after.append(self._blended(row, result) if self.blend else partial(np.copyto, row, result))
         return scratch
 
     def _stack(self, operands, kind):
@@ -149,7 +154,8 @@ class Binding:
         return np.broadcast_to(self.read(operand, kind), self.lanes)
 
     def write(self, operand, kind):
-        """The row a result goes to: the register itself where all lanes run, scratch blended in afterwards where some do."""
+        """The row a result goes to: the register itself where all lanes run, scratch blended in afterwards where some
+        do."""
         if isinstance(operand, Sink):
             return np.empty(self.lanes, DTYPE[kind])
         if not isinstance(operand, Register):
@@ -181,7 +187,7 @@ class Binding:
         for operand, result in zip(operands, scratch):
             if not isinstance(operand, Sink):
                 row = self.write(operand, kind)
-                self.after.insert(0, lambda row=row, result=result: np.copyto(row, result))
+                self.after.insert(0, partial(np.copyto, row, result))
         return scratch
 
     def predicate(self, operand):
@@ -206,9 +212,9 @@ class Binding:
         return None if self.mask is None else self.mask.bool
 
     def _blended(self, row, scratch):
-        unsigned = row.dtype if row.dtype == bool else UNSIGNED[row.dtype.itemsize * 8]
-        row, scratch = row.view(unsigned), scratch.view(unsigned)
-        bits, mask, xor, both = 1 if unsigned == bool else unsigned.itemsize * 8, self.mask, np.bitwise_xor, np.bitwise_and
+        bits = 1 if row.dtype == bool else row.dtype.itemsize * 8
+        row, scratch = row.view(UNSIGNED[bits]), scratch.view(UNSIGNED[bits])
+        mask, xor, both = self.mask, np.bitwise_xor, np.bitwise_and
 
         def blend():                                     # row ^= (row ^ scratch) & mask: quicker than where=
             xor(scratch, row, scratch)
@@ -237,14 +243,12 @@ class Binding:
 
 def constant(immediate, kind):
     """A literal as one element of `kind`."""
-    dtype, value = DTYPE[kind], immediate.value
+    dtype, value, bits = DTYPE[kind], immediate.value, immediate.float_bits
     if kind == "pred":
         return np.array([bool(value)])
-    if isinstance(value, float) or immediate.float_bits and immediate.float_bits != BITS[kind] and kind in ("f32", "f64"):
-        if not isinstance(value, float):                 # 0f... read as f64, 0d... as f32
-            value = float(np.array([value], UNSIGNED[immediate.float_bits]).view(f"f{immediate.float_bits // 8}")[0])
-        return np.array([value], np.float32 if dtype.itemsize == 4 else np.float64).view(dtype)
+    if bits and bits != BITS[kind] and kind in FLOATS:   # 0f... read as f64, 0d... as f32
+        value = float(np.array([value], UNSIGNED[bits]).view(FLOAT[bits])[0])
+    if isinstance(value, float):
+        return np.array([value], FLOAT[dtype.itemsize * 8]).view(dtype)
     return np.array([value & (1 << dtype.itemsize * 8) - 1], UNSIGNED[dtype.itemsize * 8]).view(dtype)
 
-
-__all__ = ["Binding", "Mask", "RegisterFile", "constant", "untyped"]

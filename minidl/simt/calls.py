@@ -2,7 +2,6 @@
 import numpy as np
 
 from .faults import Fault
-from .memory import LOCAL
 
 DEEPEST = 512                    # nested calls
 
@@ -55,8 +54,7 @@ class Calls:
             self._copy(callee, formal, site.function, actual, lanes)
         depth = int(self.depth[lanes].max())
         if depth >= DEEPEST:
-            raise Fault(f"more than {DEEPEST} nested calls, first in {self.machine.lane_name(lanes.argmax())}: {self.machine.describe(site)}",
-                        site.text, self.machine.where(site))
+            raise self.machine.fault(site, f"more than {DEEPEST} nested calls", lanes)
         while len(self.returns) <= depth:
             self.returns.append(np.zeros(self.lanes, np.int32))
         for level in np.unique(self.depth[lanes]):
@@ -122,7 +120,7 @@ class Calls:
             self.top[lanes] += size
             self._moved(callee.name, lanes)
             if (self.top[lanes] > self.machine.layout.local).any():
-                raise Fault(f"stack overflow: more than {self.machine.layout.local} bytes of local memory in {callee.name}, address {LOCAL:#x}")
+                raise Fault(f"stack overflow: more than {self.machine.layout.local} bytes of local memory, in {callee.name}")
 
     def _restore(self, callee, lanes, level):
         for saved, rows in zip(self.saved[callee.name, int(level)], self._kept(callee)):

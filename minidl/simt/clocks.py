@@ -1,16 +1,17 @@
 """Happens-before between threads: which earlier accesses of others a thread may rely on.
 
-Every warp has a clock that any synchronisation of one of its lanes advances. An access is stamped with its lane and that clock.
-A thread knows, of every lane, the time up to which that lane's accesses precede its own; lanes of one warp are not ordered by
-running in lockstep. Knowledge travels
+Every warp has a clock that any synchronisation of one of its lanes advances. An access is stamped with its lane and
+that clock. A thread knows, of every lane, the time up to which that lane's accesses precede its own; lanes of one
+warp are not ordered by running in lockstep. Knowledge travels
 
 * through barriers of a thread block: everything before precedes everything after, for all of its threads;
 * through bar.warp.sync, among the lanes that one mask names, and through named barriers;
-* through memory: a thread that has executed a fence (or a release) and then writes a flag by a strong operation publishes what it
-  knew at the fence; a thread that reads the flag so and then executes a fence (or reads it by an acquire) learns it. What a fence
-  made visible may also reach the writer of the flag through a barrier.
+* through memory: a thread that has executed a fence (or a release) and then writes a flag by a strong operation
+  publishes what it knew at the fence; a thread that reads the flag so and then executes a fence (or reads it by an
+  acquire) learns it. What a fence made visible may also reach the writer of the flag through a barrier.
 
-Source: PTX ISA, "Memory consistency model"; Lustig et al. 2019, "A Formal Analysis of the NVIDIA PTX Memory Consistency Model".
+Source: PTX ISA, "Memory consistency model"; Lustig et al. 2019, "A Formal Analysis of the NVIDIA PTX Memory
+    Consistency Model".
 """
 import numpy as np
 
@@ -93,7 +94,7 @@ class Clocks:
         self.arrived_at = np.zeros(self.lanes, np.int32)
         self.known = Knowledge(self.lanes, self.threads)
         self.visible = {}                                # scope -> Knowledge of what fences have made visible
-        self.fenced = {}                                 # scope -> (lanes,) whether the lane fenced since its block's barrier
+        self.fenced = {}                                 # scope -> (lanes,): fenced since the block's last barrier
         self.foreign, self.pending = {}, {}              # lane -> {other block: row}
 
     # -- barriers ---------------------------------------------------------------------------------------------------
@@ -141,7 +142,8 @@ class Clocks:
             per_lane.update((lane, dict(together)) for lane in lanes)
 
     def arrive(self, lanes):
-        """`lanes` (boolean) arrive at a named barrier that they do not wait at: what they do next is behind it for nobody."""
+        """`lanes` (boolean) arrive at a named barrier that they do not wait at: what they do next is behind it for
+        nobody."""
         self.arrived_at[lanes] = self.time[lanes]
         self._advance(lanes)
 
@@ -170,7 +172,8 @@ class Clocks:
 
     # -- through memory -----------------------------------------------------------------------------------------------
     def fence(self, lanes, scope):
-        """`lanes` (boolean) execute a fence: what they know becomes visible, what they read from flags becomes known."""
+        """`lanes` (boolean) execute a fence: what they know becomes visible, what they read from flags becomes
+        known."""
         self._note_own(self.known, lanes)
         for reach in SCOPES if scope != "cta" else SCOPES[:1]:
             if reach not in self.visible:
@@ -183,11 +186,10 @@ class Clocks:
                 wide[lanes] = np.maximum(wide[lanes], self.known.wide[lanes])
             self.fenced[reach] |= lanes
         self._advance(lanes)
-        blocks = {self._block(lane) for lane in np.nonzero(lanes)[0]} if self.pending_of_block else ()
-        waiting = [lane for lane in np.nonzero(lanes)[0] if lane in self.pending or self._block(lane) in self.pending_of_block] \
-            if self.pending or blocks else []
-        for lane in waiting:
-            self._learn(lane, join(dict(self.pending_of_block.get(self._block(lane), {})), self.pending.pop(lane, {})))
+        if self.pending or self.pending_of_block:
+            for lane in np.nonzero(lanes)[0].tolist():
+                rows = dict(self.pending_of_block.get(self._block(lane), {}))
+                self._learn(lane, join(rows, self.pending.pop(lane, {})))
 
     def strong(self, lanes, places, effect):
         """Strong operations of `lanes` (numbers) at `places`: atomics, volatile, relaxed, acquire, release."""
@@ -299,8 +301,8 @@ class Clocks:
 
     def knows_block(self, lane, other):
         """What a lane knows of another block: its row, or None."""
-        rows = [r for r in (self.foreign_of_block.get(self._block(lane), {}).get(other), self.foreign.get(int(lane), {}).get(other))
-                if r is not None]
+        both = self.foreign_of_block.get(self._block(lane), {}), self.foreign.get(int(lane), {})
+        rows = [known[other] for known in both if other in known]
         return np.maximum.reduce(rows) if rows else None
 
 

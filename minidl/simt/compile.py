@@ -12,6 +12,7 @@ from ..errors import message
 from .faults import CompileError
 
 ARCHITECTURE = "compute_80"
+INSTALL = "Install the CUDA toolkit or `pip install nvidia-cuda-nvrtc`."
 _INTEGERS = "\n".join([f"typedef signed {c} int{n}_t; typedef unsigned {c} uint{n}_t;" for n, c in
                        ((8, "char"), (16, "short"), (32, "int"), (64, "long long"))])
 _ASSERT = """#undef assert
@@ -35,9 +36,9 @@ _LIMITS = """#define CHAR_BIT 8
 #define DBL_EPSILON 2.2204460492503131e-16
 """
 # headers of the host's compiler that sources include but NVRTC lacks; what most declare is built in
-HOST_HEADERS = dict.fromkeys(("cstdio", "stdio.h", "cmath", "math.h", "cuda_runtime.h", "cstdlib", "stdlib.h", "cstddef",
-                              "stddef.h"), "") | dict.fromkeys(("cassert", "assert.h"), _ASSERT) | dict.fromkeys(
-    ("cstdint", "stdint.h"), _INTEGERS) | dict.fromkeys(("climits", "limits.h", "cfloat", "float.h"), _LIMITS)
+HOST_HEADERS = {name: text for names, text in (
+    ("cstdio stdio.h cmath math.h cuda_runtime.h cstdlib stdlib.h cstddef stddef.h", ""), ("cassert assert.h", _ASSERT),
+    ("cstdint stdint.h", _INTEGERS), ("climits limits.h cfloat float.h", _LIMITS)) for name in names.split()}
 
 
 def compile_cuda(path, architecture=ARCHITECTURE, flags=(), compiler=None):
@@ -55,7 +56,9 @@ def compile_cuda(path, architecture=ARCHITECTURE, flags=(), compiler=None):
     path = Path(path)
     compiler = compiler or ("nvcc" if find_nvcc() else "nvrtc")
     flags = ["-std=c++17", f"-arch={architecture}", *flags]
-    return _nvcc(path, flags) if compiler == "nvcc" else nvrtc(path.read_text(), str(path), [*flags, f"-I{path.parent}"])
+    if compiler == "nvcc":
+        return _nvcc(path, flags)
+    return nvrtc(path.read_text(), str(path), [*flags, f"-I{path.parent}"])
 
 
 def find_nvcc():
@@ -67,11 +70,11 @@ def find_nvcc():
 def _nvcc(path, flags):
     nvcc = find_nvcc()
     if nvcc is None:
-        raise CompileError(message("simt.load", "nvcc", "CUDA's compiler on PATH or in CUDACXX", "none", "Install the CUDA toolkit or "
-                                   "`pip install nvidia-cuda-nvrtc`."))
+        raise CompileError(message("simt.load", "nvcc", "CUDA's compiler on PATH or in CUDACXX", "none", INSTALL))
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "kernel.ptx"
-        run = subprocess.run([nvcc, "-lineinfo", "-ptx", *flags, str(path), "-o", str(target)], capture_output=True, text=True)
+        command = [nvcc, "-lineinfo", "-ptx", *flags, str(path), "-o", str(target)]
+        run = subprocess.run(command, capture_output=True, text=True)
         if run.returncode:
             raise CompileError(f"[simt.load] {path}: nvcc found errors\n{run.stderr}{run.stdout}")
         return target.read_text()
@@ -86,13 +89,11 @@ def nvrtc(source, name="kernel.cu", flags=()):
     """
     library = _library()
     program = ctypes.c_void_p()
-    texts = {header: text for header, text in HOST_HEADERS.items() if f"<{header}>" in source or f'"{header}"' in source}
-    strings = ctypes.c_char_p * len(texts)
-    _check(library, library.nvrtcCreateProgram(
-        ctypes.byref(program), source.encode(), name.encode(), len(texts), strings(*[t.encode() for t in texts.values()]),
-        strings(*[t.encode() for t in texts])))
-    options = [f.encode() for f in (*flags, "-lineinfo", "-default-device", *(f"-I{folder}" for folder in include_folders()))]
-    status = library.nvrtcCompileProgram(program, len(options), (ctypes.c_char_p * len(options))(*options))
+    headers = {h: text for h, text in HOST_HEADERS.items() if f"<{h}>" in source or f'"{h}"' in source}
+    _check(library, library.nvrtcCreateProgram(ctypes.byref(program), source.encode(), name.encode(), len(headers),
+                                               _strings(headers.values()), _strings(headers)))
+    options = [*flags, "-lineinfo", "-default-device", *(f"-I{folder}" for folder in include_folders())]
+    status = library.nvrtcCompileProgram(program, len(options), _strings(options))
     if status:
         raise CompileError(f"[simt.load] {name}: NVRTC found errors\n{_text(library, program, 'ProgramLog')}")
     ptx = _text(library, program, "PTX")
@@ -102,10 +103,7 @@ def nvrtc(source, name="kernel.cu", flags=()):
 
 def find_nvrtc():
     """The path of NVRTC's library, from pip's packages or the system; None if there is none."""
-    folders = [Path(place) for package in ("nvidia", "cupy") if (spec := find_spec(package)) and spec.submodule_search_locations
-               for place in spec.submodule_search_locations]
-    folders += [Path(p) for p in ("/usr/local/cuda", os.environ.get("CUDA_HOME", "/usr/local/cuda"))]
-    for folder in folders:
+    for folder in (*_package_folders("nvidia"), *_package_folders("cupy"), _cuda_home()):
         for pattern in ("libnvrtc.so*", "nvrtc64*.dll", "libnvrtc*.dylib"):
             found = sorted(p for p in folder.rglob(pattern) if "builtins" not in p.name and "alt" not in p.name)
             if found:
@@ -115,27 +113,39 @@ def find_nvrtc():
 
 def include_folders():
     """Folders with CUDA's headers (cuda_fp16.h and the like), as far as they are installed."""
-    found = []
-    spec = find_spec("nvidia")
-    for place in (spec.submodule_search_locations or ()) if spec else ():
-        found += sorted({header.parent for header in Path(place).rglob("cuda_fp16.h")})
-    home = os.environ.get("CUDA_HOME", "/usr/local/cuda")
-    found += [folder for folder in (Path(home, "include"), Path(home, "include", "cccl")) if folder.is_dir()]
-    cupy = find_spec("cupy")
-    if not found and cupy and cupy.origin:
-        found += sorted({header.parent for header in Path(cupy.origin).parent.rglob("cuda_fp16.h")})
-    return found
+    include = _cuda_home() / "include"
+    found = [*_with_headers("nvidia"), *(folder for folder in (include, include / "cccl") if folder.is_dir())]
+    return found or _with_headers("cupy")
+
+
+def _with_headers(package):
+    return sorted({header.parent for folder in _package_folders(package) for header in folder.rglob("cuda_fp16.h")})
+
+
+def _package_folders(package):
+    """Where a Python package is installed, without importing it."""
+    spec = find_spec(package)
+    return [Path(place) for place in (spec.submodule_search_locations or ())] if spec else []
+
+
+def _cuda_home():
+    return Path(os.environ.get("CUDA_HOME", "/usr/local/cuda"))
 
 
 def _library():
     path = find_nvrtc()
     if path is None:
         raise CompileError(message("simt.load", "compiler", "nvcc on PATH, or NVRTC", "neither",
-                                   "Install the CUDA toolkit or `pip install nvidia-cuda-nvrtc`."))
+                                   INSTALL))
     try:
         return ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL if sys.platform != "win32" else ctypes.DEFAULT_MODE)
     except OSError as error:
         raise CompileError(message("simt.load", "NVRTC", f"a library at {path}", str(error))) from error
+
+
+def _strings(texts):
+    texts = [text.encode() for text in texts]
+    return (ctypes.c_char_p * len(texts))(*texts)
 
 
 def _check(library, status):

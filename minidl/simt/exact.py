@@ -78,7 +78,9 @@ def lanes(function, mode, *arrays):
     result = plain.copy()
     for at in np.ndindex(plain.shape):
         given = [float(a[at]) for a in arrays]
-        if not all(map(math.isfinite, given)) or (function is divide and not given[1]) or (function is square_root and given[0] <= 0):
+        if not all(map(math.isfinite, given)) or function is divide and not given[1]:
+            continue
+        if function is square_root and given[0] <= 0:
             continue
         value = function(*(Fraction(x) for x in given))
         if value:

@@ -1,10 +1,10 @@
 """Instructions of one form that do not depend on each other are executed as one, on stacked rows.
 
-Compilers unroll: sixty-four multiplications near each other are common. A call of NumPy costs as much as the work on a few
-hundred lanes, so one call on a stack of rows is many times quicker than one per instruction.
+Compilers unroll: sixty-four multiplications near each other are common. A call of NumPy costs as much as the work on
+a few hundred lanes, so one call on a stack of rows is many times quicker than one per instruction.
 
-Inside a block an instruction may move up to its like as long as every register, and memory, is read and written in the old
-order.
+Inside a block an instruction may move up to its like as long as every register, and memory, is read and written in
+the old order.
 """
 from collections import defaultdict
 
@@ -16,7 +16,8 @@ MEMORY, CARRY, FIXED = "memory", "carry", "fixed"        # stand beside register
 
 
 def arrange(instructions):
-    """The instructions of a block as groups, in an order that means the same. Each group's are independent and of one form."""
+    """The instructions of a block as groups, in an order that means the same. Each group's are independent and of one
+    form."""
     waits_for, before = _dependencies(instructions)
     ready, done, groups = defaultdict(list), [False] * len(instructions), []
     for at, ins in enumerate(instructions):
@@ -49,7 +50,9 @@ def limited(groups, lanes):
 
 def _fuses(ins):
     entry = find(ins)
-    return entry is not None and entry.fuse and (entry.vectors or not any(isinstance(o, (Vector, Pair, Negated)) for o in ins.operands))
+    if entry is None or not entry.fuse:
+        return False
+    return entry.vectors or not any(isinstance(o, (Vector, Pair, Negated)) for o in ins.operands)
 
 
 def _form(ins):

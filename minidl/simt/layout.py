@@ -1,4 +1,5 @@
-"""Where a program's variables live: shared and local ones at offsets in their windows, those of the module in global memory."""
+"""Where a program's variables live: shared and local ones at offsets in their windows, those of the module in global
+memory."""
 import numpy as np
 
 from .faults import PtxError
@@ -55,7 +56,8 @@ class Layout:
 
 
 def place_variables(program, memory):
-    """(function name or None, variable) -> address of every variable in global and constant memory. They are made, with their
+    """(function name or None, variable) -> address of every variable in global and constant memory. They are made,
+    with their
     initial values, once per module and memory: a module's variables outlive a launch as long as the memory does."""
     known, fresh = memory.modules.setdefault(program.source, {}), []
     scopes = [(None, program.source.variables)] + [(f.name, f.variables) for f in program.functions]

@@ -2,7 +2,7 @@
 import numpy as np
 
 from .binding import Binding, Mask, RegisterFile
-from .faults import Finding, PtxError, UnknownInstruction
+from .faults import Fault, Finding, PtxError, UnknownInstruction
 from .fusion import limited
 from .kinds import DTYPE, UNSIGNED
 from .layout import function_address, place_variables
@@ -18,7 +18,8 @@ WARP = 32
 class Machine:
     """Executes one kernel for a chunk of thread blocks at once; may be prepared for one launch after another.
 
-    Lanes are all threads of all blocks of the chunk, block after block; a block's last warp is filled up with idle lanes.
+    Lanes are all threads of all blocks of the chunk, block after block; a block's last warp is filled up with idle
+    lanes.
 
     Args:
         program: the linked kernel.
@@ -144,11 +145,12 @@ class Machine:
                     return places[scope, symbol.name] + symbol.offset
         if symbol.name in self._parameter_at:
             return self._parameter_at[symbol.name] + symbol.offset
-        raise PtxError(f"[simt] line {ins.line}: {symbol.name} is no variable, function or parameter: {self.describe(ins)}")
+        raise PtxError(f"[simt] line {ins.line}: {symbol.name} is no variable, function or parameter: "
+                       f"{self.describe(ins)}")
 
     def part(self, kind):
-        """State that a family of instructions keeps for this machine, made when first asked for: an object of class `kind`
-        (made from the machine) with a method `reset` that is called before each chunk of blocks."""
+        """State that a family of instructions keeps for this machine, made when first asked for: an object of class
+        `kind` (made from the machine) with a method `reset` that is called before each chunk of blocks."""
         if kind not in self._parts:
             self._parts[kind] = kind(self)
         return self._parts[kind]
@@ -186,8 +188,8 @@ class Machine:
         """
         entry = find(ins)
         if entry is None:
-            raise UnknownInstruction(f"[simt] {'.'.join(ins.opcode)}: not an instruction the laboratory executes, PTX line "
-                                     f"{ins.line}: {self.describe(ins)}")
+            raise UnknownInstruction(f"[simt] {'.'.join(ins.opcode)}: not an instruction the laboratory executes, PTX "
+                                     f"line {ins.line}: {self.describe(ins)}")
         return entry
 
     def bind(self, group, mode):
@@ -267,11 +269,18 @@ class Machine:
         """An instruction and its source line."""
         return self.source.describe(ins)
 
-    def warn(self, kind, ins, lane, text):
+    def fault(self, ins, what, lanes, addresses=()):
+        """The Fault to raise when `lanes` (boolean, or the number of one) did `what` at an instruction."""
+        first = self.lane_name(lanes if np.ndim(lanes) == 0 else lanes.argmax())
+        return Fault(f"{what}, first {first}: {self.describe(ins)}", ins.text, self.where(ins), [first], addresses)
+
+    def warn(self, kind, ins, what, lanes):
         """Note something wrong that the kernel survives; the same kind at the same instruction is noted once."""
         if (kind, ins) not in self._warned:
             self._warned.add((kind, ins))
-            self.warnings.append(Finding(kind, text, ins.text, self.where(ins), (self.lane_name(lane),)))
+            first = self.lane_name(lanes if np.ndim(lanes) == 0 else lanes.argmax())
+            text = f"{what}, first {first}: {self.describe(ins)}"
+            self.warnings.append(Finding(kind, text, ins.text, self.where(ins), (first,)))
 
     def lane_name(self, lane):
         """"thread (1,0,0) of block (0,0,0)": a lane of the chunk by its place in the grid."""
@@ -294,7 +303,8 @@ class Machine:
 def thread_name(cta, t, block, grid):
     """The name of thread `t` of block `cta`, both counted from 0."""
     (bx, by, _), (gx, gy, _) = block, grid
-    return (f"thread ({t % bx},{t // bx % by},{t // (bx * by)}) of block ({cta % gx},{cta // gx % gy},{cta // (gx * gy)})")
+    return (f"thread ({t % bx},{t // bx % by},{t // (bx * by)}) of "
+            f"block ({cta % gx},{cta // gx % gy},{cta // (gx * gy)})")
 
 
 __all__ = ["Machine", "Register", "Symbol", "UNSIGNED", "thread_name"]

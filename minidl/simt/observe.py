@@ -31,8 +31,8 @@ class Observer:
         """A chunk of blocks starts, the first of which has the number `first_cta` in the grid."""
 
     def access(self, ins, space, region, index, effect, active, values=None):
-        """Lanes touch element `index[lane]` (of effect.size bytes) of `region` in `space`. `values`, of a store: the typed
-        view it writes into and the rows it writes there."""
+        """Lanes touch element `index[lane]` (of effect.size bytes) of `region` in `space`. `values`, of a store: the
+        typed view it writes into and the rows it writes there."""
 
     def landed(self, lanes, index, size):
         """Asynchronous copies of `lanes` to element `index` of shared memory have arrived."""

@@ -61,8 +61,8 @@ class Program:
 
     @cached_property
     def guesses(self):
-        """Loads that are the first guess of a compare-and-swap loop: what they read is checked by the swap, and so the race check
-        takes them for relaxed ones. They load from where an atom.cas of their function swaps."""
+        """Loads that are the first guess of a compare-and-swap loop: what they read is checked by the swap, and so
+        the race check takes them for relaxed ones. They load from where an atom.cas of their function swaps."""
         found = set()
         for function in self.functions:
             swaps = [ins for ins in function.instructions if ins.name == "atom" and ins.has("cas")]
@@ -116,7 +116,8 @@ def link(source, kernel):
 
 
 def _origin(definitions, address):
-    """(where an address comes from, before copies, conversions between spaces and sums with literals; how far it is from there)."""
+    """(where an address comes from, before copies, conversions between spaces and sums with literals; how far it is
+    from there)."""
     base, offset = address.base, address.offset
     while isinstance(base, Register) and len(definitions[base]) == 1:
         ins, = definitions[base]
@@ -129,10 +130,11 @@ def _origin(definitions, address):
 
 
 def _calls(program):
-    """({function name: names it may call}, the functions, callees before callers). Through a pointer any function may be called
-    whose address is taken in the program or in an initialiser."""
+    """({function name: names it may call}, the functions, callees before callers). Through a pointer any function may
+    be called whose address is taken in the program or in an initialiser."""
     functions = program.source.functions
-    pointed = {symbol.name for v in program.source.variables.values() for _, symbol in v.relocations} & program.addresses.keys()
+    pointed = {symbol.name for v in program.source.variables.values() for _, symbol in v.relocations}
+    pointed &= program.addresses.keys()
     while True:
         calls, order, through = {}, [], set()
 
@@ -142,15 +144,15 @@ def _calls(program):
                 if ins.opcode[0] == "call":
                     called |= pointed if isinstance(ins.operands[1], Register) else {ins.operands[1].name}
                 else:
-                    through.update(o.name for o in ins.operands if isinstance(o, Symbol) and o.name in program.addresses)
+                    through.update(o.name for o in ins.operands if isinstance(o, Symbol))
             for name in sorted(called - calls.keys()):
                 if name not in calls and name in functions and functions[name].defined:
                     visit(functions[name])
             order.append(function)
         visit(program.kernel)
-        if through <= pointed:
+        if through & program.addresses.keys() <= pointed:
             return calls, order
-        pointed |= through
+        pointed |= through & program.addresses.keys()
 
 
 def _reachable(calls, start):

@@ -1,10 +1,10 @@
 """Rounding as hardware does it: one rounding for a fused multiply-add, directed modes, narrow formats, flush to zero.
 
-A result is first made in float64, rounded to odd where it does not fit: an inexact value becomes the neighbour whose last
-bit is set. Such a value rounds to any format of at most 51 bits as the exact result would, in every mode.
+A result is first made in float64, rounded to odd where it does not fit: an inexact value becomes the neighbour whose
+last bit is set. Such a value rounds to any format of at most 51 bits as the exact result would, in every mode.
 
-Source: Boldo and Melquiond 2008, "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to odd";
-Dekker 1971 and Knuth, TAOCP 2, for the error of a product and of a sum.
+Source: Boldo and Melquiond 2008, "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to
+odd"; Dekker 1971 and Knuth, TAOCP 2, for the error of a product and of a sum.
 """
 from typing import NamedTuple
 

@@ -1,7 +1,8 @@
 """Who runs next. Lanes that stand at one block run it together; after a divergent branch the smallest block runs first.
 
-That makes lanes meet again where their paths join. Nothing else depends on it: lanes wait for each other at barriers and in
-front of instructions that a warp executes together, and lanes that poll memory in a loop let the others go first.
+That makes lanes meet again where their paths join. Nothing else depends on it: lanes wait for each other at barriers
+and in front of instructions that a warp executes together, and lanes that poll memory in a loop let the others go
+first.
 """
 from typing import NamedTuple
 
@@ -9,7 +10,6 @@ import numpy as np
 
 from .barriers import Barriers
 from .calls import Calls
-from .faults import Fault
 from .program import EXITED
 from .table import find
 
@@ -57,7 +57,8 @@ class Scheduler:
         self.held, self.deferred, self.passed = (np.zeros(lanes, bool) for _ in range(3))
         self.alive, self.calls, self.barriers = machine.alive, Calls(machine), Barriers(machine, self)
         self.traces, self.parts, self.transfers = {}, {}, {}
-        self._open_gates = np.array([b.gate is not None and find(b.gate).anywhere for b in self.program.blocks] + [False])
+        gates = [block.gate is not None and find(block.gate).anywhere for block in self.program.blocks]
+        self._open_gates = np.array([*gates, False])     # by block; the last is for lanes that have left
         self.polled, self.changes = False, 0
         self.prepare()
 
@@ -73,7 +74,8 @@ class Scheduler:
         return [*self.traces.values(), *(trace for trace, _ in self.parts.values())]
 
     def visits(self):
-        """How often each block of the program has run since the launch started, in how many warps and in how many lanes."""
+        """How often each block of the program has run since the launch started, in how many warps and in how many
+        lanes."""
         counts = np.zeros((3, len(self.program.blocks)), np.int64)
         for trace in self._all_traces():
             for block in trace.blocks:
@@ -227,10 +229,9 @@ class Scheduler:
         trace.warps += warps
         trace.lanes += lanes
         if self.executed > self.limit:
-            machine, block = self.machine, trace.blocks[0]
-            ins = (block.instructions or [block.ending])[0]
-            raise Fault(f"gave up after {self.executed} instructions (an endless loop?) in the block of {machine.describe(ins)}",
-                        ins.text, machine.where(ins))
+            block = trace.blocks[0]
+            raise self.machine.fault((block.instructions or [block.ending])[0],
+                                     f"gave up after {self.executed} instructions (an endless loop?)", self.alive.bool)
 
     # -- lanes that wait for each other --------------------------------------------------------------------------------
     def _gate(self, ins):
@@ -246,7 +247,7 @@ class Scheduler:
             missing = named & ~warp_bits(here)[machine.warp_of]
             stray = wanting & (named >> machine.lane_in_warp.astype(np.uint32) & np.uint32(1) == 0)
             if stray.any():
-                self._stray(ins, stray)
+                raise machine.fault(ins, f"{int(stray.sum())} lanes are not in the mask that they name", stray)
             complete = wanting & (missing == 0)
             if entry.anywhere:
                 complete = self._meet(complete, wanting, named)
@@ -274,11 +275,6 @@ class Scheduler:
         self.passed &= ~allowed
         return allowed
 
-    def _stray(self, ins, stray):
-        machine = self.machine
-        raise Fault(f"{int(stray.sum())} lanes are not in the mask that they name, first {machine.lane_name(stray.argmax())}: "
-                    f"{machine.describe(ins)}", ins.text, machine.where(ins), [machine.lane_name(stray.argmax())])
-
     def _nobody_ready(self):
         """Let polling lanes look again; if nobody polls, the lanes that are left wait for each other."""
         if not self.deferred.any():
@@ -288,23 +284,23 @@ class Scheduler:
         self._idle_rounds = self._idle_rounds + 1 if self.changes == self._seen_changes else 0
         self._seen_changes = self.changes
         if self._idle_rounds > IDLE_ROUNDS:
-            lanes = np.nonzero(self.alive.bool & (self.waiting == READY))[0]
-            block = self.program.blocks[int(self.next[lanes[0]])]
-            ins = (block.instructions or [block.ending])[0]
-            raise Fault(f"{len(lanes)} lanes poll memory that nobody changes, first {self.machine.lane_name(lanes[0])} near "
-                        f"{self.machine.describe(ins)}. If they wait for another block, launch with cooperative=True, so that all "
-                        "blocks run at once", ins.text, self.machine.where(ins), [self.machine.lane_name(lanes[0])])
+            lanes = self.alive.bool & (self.waiting == READY)
+            block = self.program.blocks[int(self.next[lanes.argmax()])]
+            what = f"{int(lanes.sum())} lanes poll memory that nobody changes (if they wait for another block, launch with " \
+                "cooperative=True, so that all blocks run at once)"
+            raise self.machine.fault((block.instructions or [block.ending])[0], what, lanes)
 
     def _deadlock(self):
-        machine, texts = self.machine, []
+        machine, places = self.machine, []
         for number in np.unique(self.next[self.alive.bool]):
-            lanes = self.alive.bool & (self.next == number)
-            block = self.program.blocks[int(number)]
+            lanes, block = self.alive.bool & (self.next == number), self.program.blocks[int(number)]
             at_barrier = (self.waiting[lanes] != READY).all()
-            ins = self.program.blocks[int(number) - 1].ending if at_barrier else block.gate or block.ending
-            texts.append((ins, f"{int(lanes.sum())} lanes, first {machine.lane_name(lanes.argmax())}, at {machine.describe(ins)}"))
-        raise Fault(f"deadlock: lanes wait for each other ({int(machine.lanes - self.living)} have left): " + "; ".join(t for _, t in texts),
-                    texts[0][0].text, machine.where(texts[0][0]), [machine.lane_name(self.alive.bool.argmax())])
+            places.append((self.program.blocks[block.number - 1].ending if at_barrier else block.gate or block.ending, lanes))
+        (ins, lanes), *others = places
+        what = f"deadlock: {int(lanes.sum())} lanes wait"
+        for other, there in others:
+            what += f", {int(there.sum())} at {machine.describe(other)}"
+        raise machine.fault(ins, f"{what} ({machine.lanes - self.living} have left)", lanes)
 
 
 def warp_bits(lanes):

@@ -3,10 +3,11 @@ import re
 
 import numpy as np
 
-from .faults import Fault, UnknownInstruction
+from .faults import UnknownInstruction
 from .memory import GLOBAL, LOCAL
 
-SPECIFIER = re.compile(r"%(?P<flags>[-+ #0]*)(?P<width>\*|\d*)(?P<precision>\.(?:\*|\d*))?(?P<length>hh|ll|[hljzt])?(?P<letter>[a-zA-Z%])")
+SPECIFIER = re.compile(r"%(?P<flags>[-+ #0]*)(?P<width>\*|\d*)(?P<precision>\.(?:\*|\d*))?(?P<length>hh|ll|[hljzt])?"
+                       r"(?P<letter>[a-zA-Z%])")
 
 
 def service(b, name):
@@ -74,7 +75,8 @@ class _Values:
         letter, length = m["letter"], m["length"] or ""
         if letter == "%":
             return "%"
-        width, precision = (self.take("i4") if part in ("*", ".*") else part for part in (m["width"], m["precision"] or ""))
+        width, precision = (self.take("i4") if part in ("*", ".*") else part
+                            for part in (m["width"], m["precision"] or ""))
         form = f"%{m['flags']}{width}{f'.{precision}' if isinstance(precision, int) else precision}"
         if letter in "fFeEgGaA":
             value = self.take("f8")
@@ -101,11 +103,9 @@ def _assert(b):
     condition, file, line, function = (_argument(b, k, kind) for k, kind in enumerate(("u8", "u8", "u4", "u8")))
 
     def run(lanes):
-        lane = int(lanes.argmax())
-        text = machine.memory.text
-        raise Fault(f"assertion `{text(int(condition[lane]))}` failed in {int(lanes.sum())} lanes, first {machine.lane_name(lane)}, "
-                    f"at {text(int(file[lane]))}:{int(line[lane])} in {text(int(function[lane]))}", b.ins.text, machine.where(b.ins),
-                    [machine.lane_name(lane)])
+        lane, text = int(lanes.argmax()), lambda address: machine.memory.text(int(address))
+        place = f"{text(file[lane])}:{int(line[lane])} in {text(function[lane])}"
+        raise machine.fault(b.ins, f"assertion `{text(condition[lane])}` at {place} failed in {int(lanes.sum())} lanes", lanes)
     return run
 
 
@@ -131,8 +131,8 @@ def _free(b):
         for lane in np.nonzero(lanes & (address != 0))[0]:
             given = int(address[lane])
             if given not in machine.memory.heap:
-                raise Fault(f"free of {given:#x}, which malloc did not give or which was freed before, in {machine.lane_name(lane)}: "
-                            f"{machine.describe(b.ins)}", b.ins.text, machine.where(b.ins), [machine.lane_name(lane)], [given])
+                what = f"free of {given:#x}, which malloc did not give or which was freed before"
+                raise machine.fault(b.ins, what, lane, [given])
             machine.memory.heap.discard(given)
             machine.memory.release(given)
     return run

@@ -12,8 +12,8 @@ MOST_LOGGED = 256                # reads that wait to be entered
 class SharedShadow:
     """Shared memory of all blocks of a chunk.
 
-    Per cell: the last writer (lane, time, instruction, whether strong) and, per warp of its block, the lanes that have read it
-    since the warp last synchronised. Cells that an asynchronous copy is going to write are in flight.
+    Per cell: the last writer (lane, time, instruction, whether strong) and, per warp of its block, the lanes that
+    have read it since the warp last synchronised. Cells that an asynchronous copy is going to write are in flight.
 
     Reads matter only to writes that come before the next barrier of all blocks: until one comes, they wait in a log.
     """
@@ -177,8 +177,8 @@ class SharedShadow:
 class GlobalShadow:
     """The buffers that a launch writes, for all blocks of the grid. Reads of other buffers cannot race.
 
-    Per cell: the last writer; the last weak reader and the last one of another warp; which blocks have read it since it was last
-    written, as the number of an interned set of (block, barriers the block had passed).
+    Per cell: the last writer; the last weak reader and the last one of another warp; which blocks have read it since
+    it was last written, as the number of an interned set of (block, barriers the block had passed).
     """
 
     def __init__(self, races, stored, blocks):

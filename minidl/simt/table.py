@@ -1,16 +1,17 @@
 """The table of instructions: which family executes which opcode.
 
-A family is a file in `instructions/`; it registers functions under the opcodes they execute, perhaps for some types only:
+A family is a file in `instructions/`; it registers functions under the opcodes they execute, perhaps for some types
+only:
 
     @elementwise("add", "sub", kinds=INTEGERS)
     def add(b):                                  # b: a Binding
         x, y, d = b.source(1), b.source(2), b.target(0)
         return partial(FUNCTIONS[b.ins.name], x, y, d)
 
-The function is called once per place where the instruction stands, when a kernel is bound to a number of lanes; it looks up
-the rows of its operands and gives a closure without arguments. Running the kernel is calling closures. An opcode may be
-given with modifiers ("cp.async.bulk"): the longest entry that begins the instruction's opcode wins. A new family needs a
-new file and nothing else.
+The function is called once per place where the instruction stands, when a kernel is bound to a number of lanes; it
+looks up the rows of its operands and gives a closure without arguments. Running the kernel is calling closures. An
+opcode may be given with modifiers ("cp.async.bulk"): the longest entry that begins the instruction's opcode wins. A
+new family needs a new file and nothing else.
 """
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,15 +28,15 @@ class Entry:
         bind: Binding -> closure (a control instruction: -> schedule.Transfer).
         kinds: the types it is for, None for all.
         elementwise: computes each lane's result from that lane's registers alone.
-        order: how it may move among its neighbours in a block: "free" (it does nothing but to the registers it names), "reads"
-            or "writes" (memory, too), "fixed" (nothing passes it).
-        fuse: `bind` takes independent instructions of one form, as `b.group`; those that are elementwise need not look at it, as
-            their closures work on rows of lanes and on stacks of rows alike.
+        order: how it may move among its neighbours in a block: "free" (it does nothing but to the registers it
+            names), "reads" or "writes" (memory, too), "fixed" (nothing passes it).
+        fuse: `bind` takes independent instructions of one form, as `b.group`; those that are elementwise need not
+            look at it, as their closures work on rows of lanes and on stacks of rows alike.
         vectors: it does so for operands that are vectors, too.
         whole: a group may have any size (its bind knows what is good for it).
         control: ends a basic block.
-        members: for an instruction that lanes of a warp execute together: gives the operand that names them, or None for
-            all. Lanes wait for each other in front of it.
+        members: for an instruction that lanes of a warp execute together: gives the operand that names them, or None
+            for all. Lanes wait for each other in front of it.
         anywhere: lanes may meet at different instructions of this kind (bar.warp.sync).
         writes_first: its first operand is a result.
     """

@@ -1,4 +1,5 @@
-"""Elementary functions. Hardware approximates them; here they are the nearest result in float32, which is within its bounds.
+"""Elementary functions. Hardware approximates them; here they are the nearest result in float32, which is within its
+bounds.
 
 Source: the error bounds of the PTX ISA: ex2, lg2, sin, cos, tanh, rsqrt, rcp and sqrt .approx, 2**-10 to 2**-23.
 """

@@ -31,7 +31,8 @@ class Copies:
         self.groups[:] = 0
 
     def land(self, lanes, keep):
-        """The copies of `lanes` arrive, except those of each lane's last `keep` groups (None: all, committed or not)."""
+        """The copies of `lanes` arrive, except those of each lane's last `keep` groups (None: all, committed or
+        not)."""
         for batch in self.flying:
             done = lanes[batch.lanes]
             if keep is not None:
@@ -148,8 +149,8 @@ def wait(b):
 
 @effect("cp.async.mbarrier.arrive", writes_first=False)
 def arrive(b):
-    """The lane's copies so far arrive at a barrier in shared memory when they have landed. Without .noinc that arrival is added
-    to those the barrier waits for."""
+    """The lane's copies so far arrive at a barrier in shared memory when they have landed. Without .noinc that
+    arrival is added to those the barrier waits for."""
     machine, copies, arriving = b.machine, copies_of(b.machine), b.machine.part(Arriving)
     words, tell = Words(b, b.ins.operands[0], ARRIVE), observer(b, ARRIVE)
     extra = 0 if b.ins.has("noinc") else 1

@@ -20,7 +20,8 @@ COMMUTING = {"add": np.add, "min": np.minimum, "max": np.maximum, "and": np.bitw
 @effect("atom", order="writes")
 @effect("red", order="writes", writes_first=False)
 def atomic(b):
-    """atom.op d, [a], b[, c] and red.op [a], b: d is what was there before. Vectors are as many atomics side by side."""
+    """atom.op d, [a], b[, c] and red.op [a], b: d is what was there before. Vectors are as many atomics side by
+    side."""
     ins, kind = b.ins, b.kind
     operands = ins.operands if ins.name == "atom" else (Sink(), *ins.operands)
     name, given, results = ins.first(FUNCTIONS), parts(operands[2]), parts(operands[0])

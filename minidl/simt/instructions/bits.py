@@ -109,8 +109,8 @@ def count_leading(b):
 
 @elementwise("bfind")
 def find_highest(b):
-    """Place of the highest bit that differs from the sign (set, for unsigned), all ones if there is none; .shiftamt: the
-    shift that brings it to the top."""
+    """Place of the highest bit that differs from the sign (set, for unsigned), all ones if there is none; .shiftamt:
+    the shift that brings it to the top."""
     x, d, width = b.source(1), b.target(0, "u32"), BITS[b.kind]
     signed, shiftamt = is_signed(b.kind), b.ins.has("shiftamt")
 

@@ -45,7 +45,8 @@ def _values(b, kind):
 
 @elementwise("setp")
 def set_predicate(b):
-    """p|q = a op b [bool c], and for q the negated comparison combined with c. f16x2: p of the lower, q of the upper halves."""
+    """p|q = a op b [bool c], and for q the negated comparison combined with c. f16x2: p of the lower, q of the upper
+    halves."""
     ins, kind = b.ins, b.kind
     function = comparison(ins.opcode[1], kind[0] == "f" or kind in HALVES)
     combine, first = ins.first(COMBINE), ins.operands[0]

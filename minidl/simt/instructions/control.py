@@ -1,7 +1,7 @@
 """Branches, calls, returns and traps."""
 import numpy as np
 
-from ..faults import Fault, UnknownInstruction
+from ..faults import UnknownInstruction
 from ..memory import CODE
 from ..program import EXITED
 from ..schedule import Transfer
@@ -29,9 +29,7 @@ def branch_indexed(b):
     def move(lanes):
         chosen = index[lanes]
         if (chosen >= len(table)).any():
-            lane = np.nonzero(lanes)[0][int((chosen >= len(table)).argmax())]
-            raise Fault(f"brx.idx beyond its table of {len(table)}, first in {b.machine.lane_name(lane)}: {b.machine.describe(b.ins)}",
-                        b.ins.text, b.machine.where(b.ins), [b.machine.lane_name(lane)])
+            raise b.machine.fault(b.ins, f"brx.idx beyond its table of {len(table)}", lanes & (index >= len(table)))
         following[lanes] = table[chosen]
     return Transfer(move)
 
@@ -64,9 +62,7 @@ def give_back(b):
 def trap(b):
     """trap: the kernel is aborted."""
     def move(lanes):
-        first = b.machine.lane_name(lanes.argmax())
-        raise Fault(f"trap in {int(lanes.sum())} lanes, first {first}: {b.machine.describe(b.ins)}", b.ins.text,
-                    b.machine.where(b.ins), [first])
+        raise b.machine.fault(b.ins, f"trap in {int(lanes.sum())} lanes", lanes)
     return Transfer(move)
 
 
@@ -107,9 +103,7 @@ def _indirect(b, pointer, following):
             here = lanes & (pointer == address)
             callee = by_number.get((int(address) - CODE) // 16)
             if callee is None or (int(address) - CODE) % 16 or not callee.defined:
-                first = machine.lane_name(here.argmax())
-                raise Fault(f"call of {int(address):#x}, which is no function, first in {first}: {machine.describe(ins)}",
-                            ins.text, machine.where(ins), [first], [int(address)])
+                raise machine.fault(ins, f"call of {int(address):#x}, which is no function", here, [int(address)])
             machine.schedule.calls.enter(ins, here, callee, following)
             machine.schedule.next[here] = machine.program.entry(callee)
     return Transfer(move)

@@ -1,4 +1,5 @@
-"""Floating point in 32 and 64 bits: sums, products, fused multiply-add, quotients, roots, minima; rounding modes, .ftz, .sat."""
+"""Floating point in 32 and 64 bits: sums, products, fused multiply-add, quotients, roots, minima; rounding modes,
+.ftz, .sat."""
 from functools import partial
 
 import numpy as np
@@ -97,8 +98,8 @@ def fused(b):
 
 
 def _fma32(b, d, x, y, z):
-    """The quick way: product exact and sum rounded in float64, then to float32. The second rounding can only go wrong where
-    the sum ends in zeros (a tie of two float32 numbers); such sums are made anew, rounded to odd."""
+    """The quick way: product exact and sum rounded in float64, then to float32. The second rounding can only go wrong
+    where the sum ends in zeros (a tie of two float32 numbers); such sums are made anew, rounded to odd."""
     wide, low = b.machine.scratch("f64", 0, b.shape), b.machine.scratch("u64", 1, b.shape)
     bits, suspect = wide.view(np.uint64), np.empty(b.shape, bool)
     multiply, add, both, equal, zero = np.multiply, np.add, np.bitwise_and, np.equal, np.uint64(0)
@@ -145,8 +146,8 @@ def sign(b):
 
 @elementwise("min", "max", kinds=FLOATS)
 def extremum(b):
-    """The smaller or larger of two (or three) numbers, -0 below +0; NaN loses, with .NaN it wins. .xorsign.abs: by magnitude,
-    with the product of the signs."""
+    """The smaller or larger of two (or three) numbers, -0 below +0; NaN loses, with .NaN it wins. .xorsign.abs: by
+    magnitude, with the product of the signs."""
     ins, d, unsigned = b.ins, b.target(0), UNSIGNED[DTYPE[b.kind].itemsize * 8]
     rows = operands(b, *range(1, len(ins.operands)))
     return lambda: np.copyto(d, extreme(ins, unsigned, *(row() for row in rows)))

@@ -1,4 +1,5 @@
-"""float16 and bfloat16, alone and in pairs. Each operation is exact in float64, or rounded to odd there, and rounds once."""
+"""float16 and bfloat16, alone and in pairs. Each operation is exact in float64, or rounded to odd there, and rounds
+once."""
 import numpy as np
 
 from ..kinds import HALVES, UNSIGNED

@@ -1,7 +1,7 @@
 """Matrix instructions of a warp: mma.sync, ldmatrix, stmatrix, movmatrix.
 
-A fragment spreads a matrix over the lanes: lane 4 g + t holds, in each register, `per` neighbours of row g (of A, C and D)
-or column g (of B), from column or row t * per on. More registers cover the rows 8 to 15, and further columns.
+A fragment spreads a matrix over the lanes: lane 4 g + t holds, in each register, `per` neighbours of row g (of A, C
+and D) or column g (of B), from column or row t * per on. More registers cover the rows 8 to 15, and further columns.
 
 Source: PTX ISA, "Matrix multiply-accumulate operation using mma instruction", the fragment figures.
 """
@@ -73,7 +73,8 @@ class Shape:
         return 1 if self.a in ("f64", "tf32") else 32 // BITS[self.a]
 
     def places_of_a(self, count, lanes):
-        """For `count` matrices A in one array (registers, lanes) of elements: where element (warp, matrix and row, k) is."""
+        """For `count` matrices A in one array (registers, lanes) of elements: where element (warp, matrix and row, k)
+        is."""
         matrix, row, k = np.ogrid[:count, :self.rows, :self.depth]
         part, t, e = k // (4 * self.per), k % (4 * self.per) // self.per, k % self.per
         register = matrix * (self.rows // 8 * (self.depth // (4 * self.per))) + part * (self.rows // 8) + row // 8
@@ -91,7 +92,8 @@ class Shape:
         return place + (np.arange(lanes // 32) * 32 * self.per)[:, None, None]
 
     def places_of_d(self, a_of, b_of, count_a, count_b, lanes):
-        """Where in the products (warps, count_a * M, count_b * 8) each element of the registers D (registers, lanes) comes from."""
+        """Where in the products (warps, count_a * M, count_b * 8) each element of the registers D (registers, lanes)
+        comes from."""
         lane, pair = np.arange(lanes), 2 if self.d == "f16" else 1
         register = np.arange(self.rows // 8 * (2 // pair))
         half, e = (register, np.arange(2)) if pair == 2 else (register // 2, register % 2)
@@ -106,8 +108,9 @@ class Shape:
 def multiply(b):
     """D = A B + C of a warp, or of several independent instructions at once.
 
-    All their matrices A stand below each other, all B side by side, so that one product has every pair: where compilers unroll a
-    larger product, every pair is wanted. If it would be mostly waste, each instruction is done alone.
+    All their matrices A stand below each other, all B side by side, so that one product has every pair: where
+    compilers unroll a larger product, every pair is wanted. If it would be mostly waste, each instruction is done
+    alone.
     """
     shape, group, lanes = Shape.of(b.ins), b.group, b.lanes
     a_names, b_names = ([*dict.fromkeys(ins.operands[k] for ins in group)] for k in (1, 2))
@@ -162,7 +165,8 @@ def accumulate(product, c, kind, saturate=False, out=None):
 
 @collective("ldmatrix.sync", order="reads", fuse=True)
 def load_matrix(b):
-    """ldmatrix: 8x8 tiles of 16-bit elements; lane 8 j + i names row i of tile j, and gets two neighbours of each tile."""
+    """ldmatrix: 8x8 tiles of 16-bit elements; lane 8 j + i names row i of tile j, and gets two neighbours of each
+    tile."""
     count, transposed, group = len(parts(b.ins.operands[0])), b.ins.has("trans"), len(b.group)
     if b.ins.kind != "b16" or not b.ins.has("m8n8"):
         raise UnknownInstruction(f"[simt] {'.'.join(b.ins.opcode)}: no such tiles here, PTX line {b.ins.line}")

@@ -95,7 +95,8 @@ def init(b):
 
 @effect("mbarrier.inval", writes_first=False)
 def invalidate(b):
-    """mbarrier.inval [a]: the memory may be used for something else. Other lanes' last waits need not be ordered before it."""
+    """mbarrier.inval [a]: the memory may be used for something else. Other lanes' last waits need not be ordered
+    before it."""
     words = Words(b, b.ins.operands[0], Effect("atomic", 8, "relaxed", "cta", "mbarrier"))
 
     def run():

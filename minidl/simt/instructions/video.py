@@ -1,4 +1,5 @@
-"""Video instructions: two 16-bit or four 8-bit integers in a word (vadd4, vabsdiff2, ...), and scalars with selected parts.
+"""Video instructions: two 16-bit or four 8-bit integers in a word (vadd4, vabsdiff2, ...), and scalars with selected
+parts.
 
 Source: PTX ISA, "Scalar Video Instructions" and "SIMD Video Instructions".
 """
@@ -51,7 +52,8 @@ def simd(b):
 
 @elementwise("vadd", "vsub", "vabsdiff", "vmin", "vmax", "vshl", "vshr", "vmad", "vset", fuse=False)
 def scalar(b):
-    """Scalar forms, without selected parts: a op b in 64 bits, clamped with .sat, then combined with c (.add, .min, .max)."""
+    """Scalar forms, without selected parts: a op b in 64 bits, clamped with .sat, then combined with c (.add, .min,
+    .max)."""
     ins, operands = b.ins, b.ins.operands
     kinds = ins.kinds()
     into, a_kind, b_kind = (kinds[0], kinds[1], kinds[2]) if len(kinds) > 2 else ("u32", *kinds)

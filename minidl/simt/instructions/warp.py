@@ -1,29 +1,26 @@
 """Instructions that look across the lanes of a warp: shuffles, votes, matches, reductions."""
 import numpy as np
 
-from ..faults import Fault
 from ..schedule import warp_bits
 from ..syntax import Immediate, Pair, Register
 from ..table import collective, effect
 
 
 def require(b, members=None):
-    """Fault where a lane that a running one names, and that has not left, does not execute the instruction (its guard is false,
-    say)."""
+    """Fault where a lane that a running one names, and that has not left, does not execute the instruction (its guard
+    is false, say)."""
     machine, active = b.machine, b.mask.bool
     named = np.where(active, np.uint32(0xFFFFFFFF) if members is None else members, np.uint32(0))
     wanted = np.bitwise_or.reduce(named.reshape(-1, 32), axis=1) & warp_bits(machine.alive.bool)
     missing = wanted & ~warp_bits(active)
     if missing.any():
-        warp = int((missing != 0).argmax())
-        first = machine.lane_name(warp * 32 + int(missing[warp] & -missing[warp]).bit_length() - 1)
-        count = int(np.bitwise_count(missing).sum())
-        raise Fault(f"{count} named lanes do not take part, first {first}: {machine.describe(b.ins)}", b.ins.text,
-                    machine.where(b.ins), [first])
+        lanes = np.unpackbits(missing.view(np.uint8), bitorder="little").astype(bool)
+        raise machine.fault(b.ins, f"{int(lanes.sum())} named lanes do not take part", lanes)
 
 
 def attendance(b, members):
-    """A closure that faults where not all lanes that the operand `members` names take part, or a lane that it does not name."""
+    """A closure that faults where not all lanes that the operand `members` names take part, or a lane that it does
+    not name."""
     everyone = isinstance(members, Immediate) and members.value in (-1, 0xFFFFFFFF)
     if everyone:
         return (lambda: None) if b.mask is None else lambda: require(b)
@@ -35,9 +32,7 @@ def attendance(b, members):
             require(b, row)
             stray &= b.mask.bool
         if stray.any():
-            first = b.machine.lane_name(stray.argmax())
-            raise Fault(f"{int(stray.sum())} lanes are not in the mask that they name, first {first}: "
-                        f"{b.machine.describe(b.ins)}", b.ins.text, b.machine.where(b.ins), [first])
+            raise b.machine.fault(b.ins, f"{int(stray.sum())} lanes are not in the mask that they name", stray)
     return check
 
 
@@ -75,9 +70,8 @@ def shuffle(b):
         if b.mask is not None:
             stray = b.mask.bool & ~b.mask.bool[source]
             if stray.any():
-                first = machine.lane_name(stray.argmax())
-                machine.warn("shuffle from an inactive lane", b.ins, stray.argmax(), f"{int(stray.sum())} lanes read a lane that does not "
-                             f"take part, first {first}: {machine.describe(b.ins)}")
+                what = f"{int(stray.sum())} lanes read a lane that does not take part"
+                machine.warn("shuffle from an inactive lane", b.ins, what, stray)
         result = value[source]
         if p is not None:
             p[...] = inside
@@ -128,7 +122,8 @@ def _groups(b, members):
 
 @collective("match.any.sync", "match.all.sync", members=lambda ins: ins.operands[2], order="free")
 def match(b):
-    """match.any: the mask of lanes that hold the same value; match.all: all named lanes if they agree, else 0 (p: agree)."""
+    """match.any: the mask of lanes that hold the same value; match.all: all named lanes if they agree, else 0 (p:
+    agree)."""
     value, members = b.full(b.ins.operands[1], b.kind), b.full(b.ins.operands[2], "u32")
     d, p = _two_results(b, "b32")
     check = attendance(b, b.ins.operands[2])
@@ -147,12 +142,14 @@ def match(b):
     return run
 
 
-REDUCE = {"add": np.add, "min": np.minimum, "max": np.maximum, "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor}
+REDUCE = {"add": np.add, "min": np.minimum, "max": np.maximum,
+          "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor}
 
 
 @collective("redux.sync", members=lambda ins: ins.operands[2], order="free")
 def reduce(b):
-    """redux.sync.op: the sum, least, largest, and, or, xor of the named lanes' values, for each of them. (.abs, .NaN: f32.)"""
+    """redux.sync.op: the sum, least, largest, and, or, xor of the named lanes' values, for each of them. (.abs, .NaN:
+    f32.)"""
     name = b.ins.opcode[2]
     value, members, d = b.full(b.ins.operands[1], b.kind), b.full(b.ins.operands[2], "u32"), b.target(0)
     function, check = REDUCE[name], attendance(b, b.ins.operands[2])

@@ -1,7 +1,7 @@
 """wmma: matrix fragments whose layout is the hardware's own affair, so that only load, store and mma.sync look inside.
 
-Here a register of a fragment holds the same elements whatever the type, so that an accumulator in float32 and one in float16
-correspond element by element. float16 operands are held twice, as the instruction's register counts ask for.
+Here a register of a fragment holds the same elements whatever the type, so that an accumulator in float32 and one in
+float16 correspond element by element. float16 operands are held twice, as the instruction's register counts ask for.
 
 Source: PTX ISA, "Matrix multiply-accumulate operation using wmma instructions".
 """
