@@ -201,7 +201,7 @@ def _run(op, arguments):
         least = f"({on_cpu} if _where == 'cpu' else {elsewhere})"
         enough = f" if {_size(op)} >= {least} else None" if on_cpu or elsewhere else ""
         lines = [f"_where = device({first})", ask.replace("DEVICE", "_where") + enough]
-        if not op.exact and op.stage != "definition":
+        if not op.exact:
             lines.append(f"if chosen is None and getattr({first}, 'dtype', None) in HALVES: raise Halves")
         if _leads(op):                                     # an array of NumPy's, no half: less to ask
             enough = f" if {arrays[0]}.size >= {on_cpu} else None" if on_cpu else ""
