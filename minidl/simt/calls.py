@@ -120,7 +120,8 @@ class Calls:
             self.top[lanes] += size
             self._moved(callee.name, lanes)
             if (self.top[lanes] > self.machine.layout.local).any():
-                raise Fault(f"stack overflow: more than {self.machine.layout.local} bytes of local memory, in {callee.name}")
+                most = self.machine.layout.local
+                raise Fault(f"stack overflow in {callee.name}: more than {most} bytes of local memory")
 
     def _restore(self, callee, lanes, level):
         for saved, rows in zip(self.saved[callee.name, int(level)], self._kept(callee)):

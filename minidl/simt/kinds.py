@@ -7,11 +7,13 @@ BITS = {"pred": 1,
         "b32": 32, "u32": 32, "s32": 32, "f32": 32, "tf32": 32, "f16x2": 32, "bf16x2": 32, "u16x2": 32, "s16x2": 32,
         "b64": 64, "u64": 64, "s64": 64, "f64": 64, "f32x2": 64,
         "b128": 128}
-UNSIGNED = {1: np.dtype(bool), 8: np.dtype("u1"), 16: np.dtype("u2"), 32: np.dtype("u4"), 64: np.dtype("u8")}
-SIGNED = {8: np.dtype("i1"), 16: np.dtype("i2"), 32: np.dtype("i4"), 64: np.dtype("i8")}
-FLOAT = {16: np.dtype("f2"), 32: np.dtype("f4"), 64: np.dtype("f8")}
+UNSIGNED: dict[int, np.dtype] = {1: np.dtype(bool), 8: np.dtype("u1"), 16: np.dtype("u2"), 32: np.dtype("u4"),
+                                 64: np.dtype("u8")}
+                                 64: np.dtype("u8")}
+SIGNED: dict[int, np.dtype] = {8: np.dtype("i1"), 16: np.dtype("i2"), 32: np.dtype("i4"), 64: np.dtype("i8")}
+FLOAT: dict[int, np.dtype] = {16: np.dtype("f2"), 32: np.dtype("f4"), 64: np.dtype("f8")}
 # types without a NumPy dtype (bfloat16, packed pairs, eight-bit floats) are held as their bits
-DTYPE = {kind: UNSIGNED[bits] for kind, bits in BITS.items() if bits in UNSIGNED}
+DTYPE: dict[str, np.dtype] = {kind: UNSIGNED[bits] for kind, bits in BITS.items() if bits in UNSIGNED}
 DTYPE |= {f"s{bits}": dtype for bits, dtype in SIGNED.items()} | {f"f{bits}": dtype for bits, dtype in FLOAT.items()}
 
 INTEGERS = frozenset(f"{sign}{bits}" for sign in "us" for bits in (8, 16, 32, 64))

@@ -6,7 +6,7 @@ from .faults import Fault, Finding, PtxError, UnknownInstruction
 from .fusion import limited
 from .kinds import DTYPE, UNSIGNED
 from .layout import function_address, place_variables
-from .memory import CODE, Global, Window
+from .memory import Global, Window
 from .schedule import Scheduler
 from .syntax import Register, Symbol
 from .table import find, load_families

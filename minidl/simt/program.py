@@ -136,23 +136,31 @@ def _calls(program):
     pointed = {symbol.name for v in program.source.variables.values() for _, symbol in v.relocations}
     pointed &= program.addresses.keys()
     while True:
-        calls, order, through = {}, [], set()
+        walk = _Walk(functions, pointed)
+        walk.visit(program.kernel)
+        if walk.named & program.addresses.keys() <= pointed:
+            return walk.calls, walk.order
+        pointed |= walk.named & program.addresses.keys()
 
-        def visit(function):
-            calls[function.name] = called = set()
-            for ins in function.instructions:
-                if ins.opcode[0] == "call":
-                    called |= pointed if isinstance(ins.operands[1], Register) else {ins.operands[1].name}
-                else:
-                    through.update(o.name for o in ins.operands if isinstance(o, Symbol))
-            for name in sorted(called - calls.keys()):
-                if name not in calls and name in functions and functions[name].defined:
-                    visit(functions[name])
-            order.append(function)
-        visit(program.kernel)
-        if through & program.addresses.keys() <= pointed:
-            return calls, order
-        pointed |= through & program.addresses.keys()
+
+class _Walk:
+    """From a kernel to all functions it may call: `calls`, their `order` (callees first), symbols `named` elsewhere."""
+
+    def __init__(self, functions, pointed):
+        self.functions, self.pointed, self.calls, self.order, self.named = functions, pointed, {}, [], set()
+
+    def visit(self, function):
+        """Enter a function and its callees."""
+        self.calls[function.name] = called = set()
+        for ins in function.instructions:
+            if ins.opcode[0] == "call":
+                called |= self.pointed if isinstance(ins.operands[1], Register) else {ins.operands[1].name}
+            else:
+                self.named.update(o.name for o in ins.operands if isinstance(o, Symbol))
+        for name in sorted(called):
+            if name not in self.calls and name in self.functions and self.functions[name].defined:
+                self.visit(self.functions[name])
+        self.order.append(function)
 
 
 def _reachable(calls, start):

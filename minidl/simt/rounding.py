@@ -22,7 +22,7 @@ class Format(NamedTuple):
     bits: int
     fraction: int
     bias: int
-    top: int                 # the code of infinity, or for a format without one the largest code that is a number, plus 1
+    top: int                 # the code of infinity, or in a format without one that behind the largest number's
     nan: int
     infinite: bool = True
     low: int = 0
@@ -110,7 +110,8 @@ def narrow(x, kind, mode="rn", saturate=False):
     bits = x.view(np.uint64)
     biased = (bits >> np.uint64(52) & np.uint64(0x7FF)).astype(np.int64)
     fraction = (bits & np.uint64((1 << 52) - 1)) | ((biased > 0).astype(np.uint64) << np.uint64(52))
-    code = assemble(fraction << np.uint64(11), np.maximum(biased, 1) - 1023, bits >> np.uint64(63) != 0, kind, mode, saturate)
+    negative = bits >> np.uint64(63) != 0
+    code = assemble(fraction << np.uint64(11), np.maximum(biased, 1) - 1023, negative, kind, mode, saturate)
     special = biased == 0x7FF
     if special.any():
         form = FORMATS[kind]
@@ -143,7 +144,8 @@ def assemble(significand, exponent, negative, kind, mode="rn", saturate=False):
         up = np.zeros(rest.shape, bool)
     else:
         up = (rest != 0) & (negative == (mode == "rm"))
-    code = ((np.maximum(exponent, least) + (form.bias - 1)).astype(np.uint64) << np.uint64(form.fraction)) + quotient + up
+    biased = (np.maximum(exponent, least) + (form.bias - 1)).astype(np.uint64)
+    code = (biased << np.uint64(form.fraction)) + quotient + up
     code = np.where(significand == 0, np.uint64(0), code)
     over = code >= np.uint64(form.top)
     if over.any():
@@ -196,7 +198,8 @@ def _table(kind, dtype):
     return np.where(codes > 127, -values, values).astype(dtype)
 
 
-_TABLES = {(kind, np.dtype(dtype)): _table(kind, dtype) for kind in ("f16", "e4m3", "e5m2") for dtype in (np.float32, np.float64)}
+_TABLES = {(kind, np.dtype(dtype)): _table(kind, dtype)
+           for kind in ("f16", "e4m3", "e5m2") for dtype in (np.float32, np.float64)}
 
 
 def rectified(values):

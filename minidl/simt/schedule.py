@@ -286,16 +286,18 @@ class Scheduler:
         if self._idle_rounds > IDLE_ROUNDS:
             lanes = self.alive.bool & (self.waiting == READY)
             block = self.program.blocks[int(self.next[lanes.argmax()])]
-            what = f"{int(lanes.sum())} lanes poll memory that nobody changes (if they wait for another block, launch with " \
-                "cooperative=True, so that all blocks run at once)"
+            what = (f"{int(lanes.sum())} lanes poll memory that nobody changes (if they wait for another block, launch with "
+                    "cooperative=True, so that all blocks run at once)")
             raise self.machine.fault((block.instructions or [block.ending])[0], what, lanes)
 
     def _deadlock(self):
         machine, places = self.machine, []
         for number in np.unique(self.next[self.alive.bool]):
             lanes, block = self.alive.bool & (self.next == number), self.program.blocks[int(number)]
-            at_barrier = (self.waiting[lanes] != READY).all()
-            places.append((self.program.blocks[block.number - 1].ending if at_barrier else block.gate or block.ending, lanes))
+            if (self.waiting[lanes] != READY).all():     # they stand behind the barrier that they wait at
+                places.append((self.program.blocks[block.number - 1].ending, lanes))
+            else:
+                places.append((block.gate or block.ending, lanes))
         (ins, lanes), *others = places
         what = f"deadlock: {int(lanes.sum())} lanes wait"
         for other, there in others:

@@ -105,7 +105,8 @@ def _assert(b):
     def run(lanes):
         lane, text = int(lanes.argmax()), lambda address: machine.memory.text(int(address))
         place = f"{text(file[lane])}:{int(line[lane])} in {text(function[lane])}"
-        raise machine.fault(b.ins, f"assertion `{text(condition[lane])}` at {place} failed in {int(lanes.sum())} lanes", lanes)
+        what = f"assertion `{text(condition[lane])}` at {place} failed in {int(lanes.sum())} lanes"
+        raise machine.fault(b.ins, what, lanes)
     return run
 
 

@@ -3,17 +3,31 @@ import numpy as np
 
 from .memory import GLOBAL, SHARED
 
-WEAK, STRONG = 0, 1
+MOST_LOGGED = 256                # reads of shared memory that wait to be entered
 
 
-MOST_LOGGED = 256                # reads that wait to be entered
+class Last:
+    """The last access of some sort to each cell: its lane (-1: none), its time, the number of its instruction."""
+
+    def __init__(self, cells):
+        self.lane = np.full(cells, -1, np.int64)
+        self.time, self.by = np.zeros(cells, np.int32), np.zeros(cells, np.int32)
+
+    def note(self, cells, lanes, times, number):
+        """These lanes access these cells. Of several in one cell one stays."""
+        self.lane[cells], self.time[cells], self.by[cells] = lanes, times, number
+
+    def others(self, cells, lanes):
+        """Whether somebody else accessed each cell."""
+        who = self.lane[cells]
+        return (who >= 0) & (who != lanes)
 
 
 class SharedShadow:
     """Shared memory of all blocks of a chunk.
 
-    Per cell: the last writer (lane, time, instruction, whether strong) and, per warp of its block, the lanes that
-    have read it since the warp last synchronised. Cells that an asynchronous copy is going to write are in flight.
+    Per cell: the last writer, and per warp of its block the lanes that have read it since the warp last synchronised.
+    Cells that an asynchronous copy is going to write are in flight.
 
     Reads matter only to writes that come before the next barrier of all blocks: until one comes, they wait in a log.
     """
@@ -22,15 +36,13 @@ class SharedShadow:
         self.races, self.clocks, machine = races, races.clocks, races.machine
         self.grain, self.threads, self.warps = races.grain["shared"], machine.threads, machine.threads // 32
         window = machine.spaces["shared"]
-        cells = window.region.data.size // self.grain
-        self.stride = window.stride // self.grain
-        self.lane, self.bit = machine.lane, np.uint32(1) << machine.lane_in_warp.astype(np.uint32)
-        self.writer, self.time = np.full(cells, -1, np.int32), np.zeros(cells, np.int32)
-        self.by, self.strong = np.zeros(cells, np.int32), np.zeros(cells, bool)
-        self.readers, self.read_time, self.read_by = (np.zeros((cells, self.warps), t) for t in (np.uint32, np.int32, np.int32))
-        self.strong_reader = None                        # (lane, time, instruction) of the last strong read, when there is any
-        self.flying, self.flying_by, self.any_flying = None, None, False
-        self.log, self.fresh_reads, self.fresh_writes = [], False, False     # since the last barrier of all blocks
+        self.count, self.stride = window.region.data.size // self.grain, window.stride // self.grain
+        self.bit = np.uint32(1) << machine.lane_in_warp.astype(np.uint32)
+        self.writer, self.strong, self.strong_reader = Last(self.count), np.zeros(self.count, bool), None
+        self.readers = np.zeros((self.count, self.warps), np.uint32)             # lanes, as bits
+        self.read_time, self.read_by = np.zeros((2, self.count, self.warps), np.int32)
+        self.flying, self.flying_by, self.any_flying = None, None, False         # the lane that copies, plus 1
+        self.log, self.fresh_reads, self.fresh_writes = [], False, False         # since the last barrier of all blocks
 
     def block_barrier(self, ctas):
         """These blocks (boolean) passed a barrier."""
@@ -51,9 +63,9 @@ class SharedShadow:
         return -1 - (first + self.races.first_cta * self.stride)
 
     def _report(self, kind, number, earlier, lane, other, cell):
-        if not isinstance(other, str):
-            other = int(other) + self.races.first_cta * self.threads
-        self.races.report("shared", kind, number, earlier, int(lane), other, SHARED + int(cell) % self.stride * self.grain)
+        address = SHARED + int(cell) % self.stride * self.grain
+        other = int(other) + self.races.first_cta * self.threads
+        self.races.report("shared", kind, number, earlier, int(lane), other, address)
 
     def access(self, number, cells, lanes, effect, stored):
         """Check and note one instruction's accesses."""
@@ -61,46 +73,44 @@ class SharedShadow:
             fly = self.flying[cells]
             if fly.any():
                 k = int((fly > 0).argmax())
-                self._report("touches a copy in flight", number, self.flying_by[cells[k]], lanes[k], fly[k] - 1, cells[k])
-        reading = effect.action == "read"
+                by = self.flying_by[cells[k]]
+                self._report("touches a copy in flight", number, by, lanes[k], fly[k] - 1, cells[k])
         if self.fresh_writes:
-            self._after_write(number, cells, lanes, effect, reading, stored)
-        if reading and effect.strong:
-            self._note_strong_read(number, cells, lanes)
-        elif reading:
+            self._after_write(number, cells, lanes, effect, stored)
+        if effect.action != "read":
+            self._enter_reads()
+            if self.fresh_reads:
+                self._after_read(number, cells, lanes)
+            if self.strong_reader is not None and not effect.strong:
+                self._after_strong_read(number, cells, lanes)
+            self._note_write(number, cells, lanes, effect, stored)
+        elif effect.strong:
+            self.strong_reader = self.strong_reader or Last(self.count)
+            self.strong_reader.note(cells, lanes, self.clocks.time[lanes], number)
+        else:
             self.log.append((number, cells, lanes, self.clocks.time[lanes]))
             if len(self.log) > MOST_LOGGED:
                 self._enter_reads()
-        else:
-            self._enter_reads()
-            if self.fresh_reads:
-                self._after_read(number, cells, lanes, effect)
-            self._after_strong_read(number, cells, lanes, effect)
-            self._note_write(number, cells, lanes, effect, stored)
 
-    def _after_write(self, number, cells, lanes, effect, reading, stored):
-        writer, time = self.writer[cells], self.time[cells]
-        bad = (writer >= 0) & (writer != lanes)
+    def _unordered(self, last, bad, cells, lanes):
+        """`bad` without the accesses that are ordered behind what `last` remembers."""
+        k = np.nonzero(bad)[0]
+        bad[k] = self.clocks.unordered(last.time[cells[k]], last.lane[cells[k]], lanes[k])
+        return bad
+
+    def _after_write(self, number, cells, lanes, effect, stored):
+        bad = self.writer.others(cells, lanes)
         if not bad.any():
             return
-        bad &= time > self.clocks.known.base[writer]     # since the block's last barrier
+        bad &= self.writer.time[cells] > self.clocks.known.base[self.writer.lane[cells]]     # since the last barrier
         if effect.strong:
             bad &= ~self.strong[cells]
-        if bad.any():
-            k = np.nonzero(bad)[0]
-            bad[k] = self.clocks.unordered(time[k], writer[k], lanes[k])
-        if bad.any():
+        if self._unordered(self.writer, bad, cells, lanes).any():
             k = int(bad.argmax())
-            same = not reading and effect.action == "write" and not stored.differs(bad, lanes).any()
-            kind = "read after write" if reading else "write after write" + " (same value)" * same
-            self._report(kind, number, self.by[cells[k]], lanes[k], writer[k], cells[k])
-
-    def _note_strong_read(self, number, cells, lanes):
-        if self.strong_reader is None:
-            self.strong_reader = [np.full(len(self.writer), -1, np.int32), np.zeros(len(self.writer), np.int32),
-                                  np.zeros(len(self.writer), np.int32)]
-        for row, value in zip(self.strong_reader, (lanes, self.clocks.time[lanes], number)):
-            row[cells] = value
+            same = effect.action == "write" and not stored.differs(bad, lanes).any()
+            kind = "read after write" if effect.action == "read" else "write after write" + " (same value)" * same
+            cell = cells[k]
+            self._report(kind, number, self.writer.by[cell], lanes[k], self.writer.lane[cell], cell)
 
     def _enter_reads(self):
         """Note the reads in the log."""
@@ -113,10 +123,10 @@ class SharedShadow:
         self.fresh_reads |= bool(self.log)
         self.log.clear()
 
-    def _after_read(self, number, cells, lanes, effect):
+    def _after_read(self, number, cells, lanes):
         own, known = lanes // 32 % self.warps, self.clocks.known
         when, here = self.read_time[cells], np.arange(len(cells))
-        base = known.base[::32].reshape(-1, self.warps)[lanes // self.threads]           # (cells, warps): the last barrier
+        base = known.base[::32].reshape(-1, self.warps)[lanes // self.threads]   # the last barrier of each warp
         read = self.readers[cells] * (when > base)
         mine = self.readers[cells, own] & ~self.bit[lanes]
         if mine.any():                                   # lanes of the own warp: ordered one by one
@@ -124,24 +134,15 @@ class SharedShadow:
             mine &= np.bitwise_or.reduce(np.where(late, self.bit[:32], np.uint32(0)), axis=1)
         read[here, own] = np.where(when[here, own] > base[here, own], mine, 0)
         if known.wide is not None and read.any():
-            self._drop_known(read, when, lanes, own, known)
+            self._drop_known(read, when, lanes, own)
         if read.any():
             k, warp = (int(x[0]) for x in np.nonzero(read))
             who = lanes[k] // self.threads * self.threads + warp * 32 + int(read[k, warp]).bit_length() - 1
             self._report("write after read", number, self.read_by[cells[k], warp], lanes[k], who, cells[k])
 
-    def _after_strong_read(self, number, cells, lanes, effect):
-        if self.strong_reader is None or effect.strong:
-            return
-        reader, time, by = (row[cells] for row in self.strong_reader)
-        bad = (reader >= 0) & (reader != lanes)
-        bad[bad] = self.clocks.unordered(time[bad], reader[bad], lanes[bad])
-        if bad.any():
-            k = int(bad.argmax())
-            self._report("write after read", number, by[k], lanes[k], reader[k], cells[k])
-
-    def _drop_known(self, read, when, lanes, own, known):
-        """Take out readers of other warps that the writer knows through named barriers or flags."""
+    def _drop_known(self, read, when, lanes, own):
+        """Take out the readers that the writer knows through named barriers or flags."""
+        known = self.clocks.known
         for k, warp in zip(*np.nonzero(read)):
             row = known.wide[lanes[k], warp * 32:warp * 32 + 32]
             if warp == own[k]:
@@ -149,19 +150,26 @@ class SharedShadow:
             late = row < when[k, warp]
             read[k, warp] &= np.bitwise_or.reduce(np.where(late, self.bit[:32], np.uint32(0)))
 
+    def _after_strong_read(self, number, cells, lanes):
+        last = self.strong_reader
+        bad = self._unordered(last, last.others(cells, lanes), cells, lanes)
+        if bad.any():
+            k = int(bad.argmax())
+            self._report("write after read", number, last.by[cells[k]], lanes[k], last.lane[cells[k]], cells[k])
+
     def _note_write(self, number, cells, lanes, effect, stored):
-        self.writer[cells], self.time[cells], self.by[cells] = lanes, self.clocks.time[lanes], number
+        self.writer.note(cells, lanes, self.clocks.time[lanes], number)
         self.strong[cells], self.fresh_writes = effect.strong, True
-        winner = self.writer[cells]
+        winner = self.writer.lane[cells]
         lost = winner != lanes
-        if lost.any() and effect.action != "atomic":
+        if effect.action != "atomic" and lost.any():
             differing = stored.differs(lost, lanes, winner)
             if differing.any():
                 k = int(differing.argmax())
                 self._report("write after write in one instruction", number, number, lanes[k], winner[k], cells[k])
         if effect.action == "copy":
             if self.flying is None:
-                self.flying, self.flying_by = np.zeros(len(self.writer), np.int32), np.zeros(len(self.writer), np.int32)
+                self.flying, self.flying_by = np.zeros((2, self.count), np.int32)
             self.any_flying = True
             self.flying[cells], self.flying_by[cells] = lanes + 1, number
 
@@ -170,42 +178,43 @@ class SharedShadow:
         per = max(1, size // self.grain)
         cells = (index[:, None] * (size // self.grain) + np.arange(per)).reshape(-1)
         self.flying[cells] = 0
-        self.time[cells] = np.repeat(self.clocks.time[lanes], per)
+        self.writer.time[cells] = np.repeat(self.clocks.time[lanes], per)
         self.fresh_writes = True
 
 
 class GlobalShadow:
     """The buffers that a launch writes, for all blocks of the grid. Reads of other buffers cannot race.
 
-    Per cell: the last writer; the last weak reader and the last one of another warp; which blocks have read it since
-    it was last written, as the number of an interned set of (block, barriers the block had passed).
+    Per cell: the last writer; the last weak reader and the last one of another warp; which blocks have read it since it
+    was last written, as the number of an interned set of (block, barriers that the block had passed).
+
+    Args:
+        stored: (start, size) of the buffers, offsets in the arena, ascending.
+        blocks: how many the grid has.
     """
 
     def __init__(self, races, stored, blocks):
         self.races, self.clocks, self.grain, self.threads = races, races.clocks, races.grain["global"], races.threads
-        self.first, cells = {}, 0                        # start of a buffer -> its first cell
-        self.starts, self.bases = [], []
-        for start, size in stored:
-            self.first[start] = cells
-            self.starts.append(start)
-            self.bases.append(cells)
-            cells += -(-size // self.grain)
-        self.writer, self.time, self.by = np.full(cells, -1, np.int64), np.zeros(cells, np.int32), np.zeros(cells, np.int32)
-        self.strong = np.zeros(cells, np.int8)           # 0 weak, 1 strong within its block, 2 strong
-        self.reader, self.read_time, self.read_by = np.full((2, cells), -1, np.int64), np.zeros((2, cells), np.int32), np.zeros((2, cells), np.int32)
-        self.many = np.zeros((2, cells), bool)           # several lanes of that warp
-        self.strong_reader = None
-        self.readers = np.zeros(cells, np.int32)
+        self.starts = np.array([start for start, _ in stored], np.int64)
+        ends = np.cumsum([-(-size // self.grain) for _, size in stored], dtype=np.int64)
+        self.count, self.bases = int(ends[-1]) if len(ends) else 0, np.concatenate([[0], ends])[:-1]
+        self.first = dict(zip(self.starts.tolist(), self.bases.tolist()))        # start of a buffer -> its first cell
+        self.writer = Last(self.count)
+        self.strong = np.zeros(self.count, np.int8)      # of the last write: 1 within its block, 2 for all
+        self.reader, self.other_reader, self.strong_reader = Last(self.count), Last(self.count), None
+        self.many, self.other_many = np.zeros((2, self.count), bool)             # several lanes of that reader's warp
+        self.readers = np.zeros(self.count, np.int32)
         self.sets, self.numbers, self.unions = [frozenset()], {frozenset(): 0}, {}
         self.passed = np.zeros(blocks, np.int32)         # barriers that each block has passed
-        self.passed_at = {}                              # (block, barriers) -> the times (threads,) at that barrier
+        self.passed_at = {}                              # (block, barriers) -> its lanes' times at that barrier
 
     def block_barrier(self, ctas):
         """Count barriers."""
+        base = self.clocks.known.base.reshape(-1, self.threads)
         for cta in np.nonzero(ctas)[0]:
             block = int(cta) + self.races.first_cta
             if block < len(self.passed):
-                self.passed_at[block, int(self.passed[block])] = self.clocks.known.base[cta * self.threads:(cta + 1) * self.threads].copy()
+                self.passed_at[block, int(self.passed[block])] = base[cta].copy()
                 self.passed[block] += 1
 
     def cells(self, region, at, effect):
@@ -214,14 +223,13 @@ class GlobalShadow:
         first = at * effect.size // self.grain
         if region.start in self.first:
             first = first + self.first[region.start]
-        elif not hasattr(region, "regions"):
+        elif not hasattr(region, "regions") or not len(self.starts):
             return None
         else:                                            # offsets from the start of the arena
-            number = np.searchsorted(self.starts, at * effect.size, "right") - 1
             inside = np.array([r.start for r in region.regions])
             owner = inside[np.searchsorted(inside, at * effect.size, "right") - 1]
-            base = np.array(self.bases)[number] if self.bases else number
-            first = np.where((number >= 0) & np.isin(owner, self.starts), first - owner // self.grain + base, -1)
+            place = np.minimum(np.searchsorted(self.starts, owner), len(self.starts) - 1)
+            first = np.where(self.starts[place] == owner, first - owner // self.grain + self.bases[place], -1)
         return first if per == 1 else np.where(first[:, None] < 0, -1, first[:, None] + np.arange(per))
 
     def places(self, cells):
@@ -230,67 +238,68 @@ class GlobalShadow:
 
     def _report(self, kind, number, earlier, lane, other, cell):
         buffer = int(np.searchsorted(self.bases, cell, "right")) - 1
-        address = GLOBAL + self.starts[buffer] + (int(cell) - self.bases[buffer]) * self.grain
+        address = GLOBAL + int(self.starts[buffer]) + (int(cell) - int(self.bases[buffer])) * self.grain
         self.races.report("global", kind, number, earlier, int(lane), other, address)
 
     def access(self, number, cells, lanes, effect, stored):
-        """Check and note one instruction's accesses."""
-        offset = self.races.first_cta * self.threads
-        who, reading = lanes + offset, effect.action == "read"
-        self._after_write(number, cells, lanes, who, effect, stored, offset)
-        if reading:
-            self._note_read(number, cells, lanes, who, effect)
-            return
-        self._after_read(number, cells, lanes, who, effect, offset)
-        self._note_write(number, cells, lanes, who, effect, stored, offset)
+        """Check and note one instruction's accesses. `who` are lanes of the grid."""
+        who = lanes + self.races.first_cta * self.threads
+        self._after_write(number, cells, lanes, who, effect, stored)
+        if effect.action != "read":
+            self._after_read(number, cells, lanes, who, effect)
+            self._note_write(number, cells, lanes, who, effect, stored)
+        elif effect.strong:
+            self.strong_reader = self.strong_reader or Last(self.count)
+            self.strong_reader.note(cells, who, self.clocks.time[lanes], number)
+        else:
+            self._note_read(number, cells, lanes, who)
 
-    def _after_write(self, number, cells, lanes, who, effect, stored, offset):
-        writer, time = self.writer[cells], self.time[cells]
-        others = (writer >= 0) & (writer != who)
-        if not others.any():
-            return
-        across = others & (writer // self.threads != who // self.threads)
-        inside = others & ~across
+    def _split(self, last, cells, who):
+        """(accesses to what another block did last, to what another lane of the own block did)."""
+        others, same = last.others(cells, who), last.lane[cells] // self.threads == who // self.threads
+        return others & ~same, others & same
+
+    def _unordered(self, last, across, inside, cells, lanes):
+        """Both of `_split` without the accesses that are ordered behind what `last` remembers."""
+        offset = self.races.first_cta * self.threads
+        k = np.nonzero(inside)[0]
+        inside[k] = self.clocks.unordered(last.time[cells[k]], last.lane[cells[k]] - offset, lanes[k])
+        k = np.nonzero(across)[0]
+        across[k] = self.clocks.unordered_across(last.time[cells[k]], last.lane[cells[k]], lanes[k])
+        return (across, "between blocks, "), (inside, "")
+
+    def _after_write(self, number, cells, lanes, who, effect, stored):
+        across, inside = self._split(self.writer, cells, who)
         if effect.strong:                                # two strong accesses do not race if each reaches the other
             inside &= self.strong[cells] == 0
             across &= (self.strong[cells] < 2) | (effect.scope == "cta")
-        if inside.any():
-            k = np.nonzero(inside)[0]
-            inside[k] = self.clocks.unordered(time[k], writer[k] - offset, lanes[k])
-        if across.any():
-            k = np.nonzero(across)[0]
-            across[k] = self.clocks.unordered_across(time[k], writer[k], lanes[k])
-        for bad, prefix in ((across, "between blocks, "), (inside, "")):
+        if not (across.any() or inside.any()):
+            return
+        for bad, prefix in self._unordered(self.writer, across, inside, cells, lanes):
             if bad.any():
                 k = int(bad.argmax())
                 same = effect.action == "write" and not stored.differs(bad, lanes).any()
                 kind = "read after write" if effect.action == "read" else "write after write" + " (same value)" * same
-                self._report(prefix + kind, number, self.by[cells[k]], lanes[k], writer[k], cells[k])
+                cell = cells[k]
+                self._report(prefix + kind, number, self.writer.by[cell], lanes[k], self.writer.lane[cell], cell)
 
-    # -- readers ---------------------------------------------------------------------------------------------------------
-    def _note_read(self, number, cells, lanes, who, effect):
-        time = self.clocks.time[lanes]
-        if effect.strong:
-            if self.strong_reader is None:
-                self.strong_reader = [np.full(len(self.writer), -1, np.int64), np.zeros(len(self.writer), np.int32),
-                                      np.zeros(len(self.writer), np.int32)]
-            for row, value in zip(self.strong_reader, (who, time, number)):
-                row[cells] = value
-            return
+    # -- readers ------------------------------------------------------------------------------------------------------
+    def _note_read(self, number, cells, lanes, who):
+        time, last, other = self.clocks.time[lanes], self.reader, self.other_reader
         self._add_blocks(cells, who // self.threads)
-        reader, many = self.reader, self.many
-        before, moved = reader[0, cells], reader[0, cells] // 32 != who // 32
-        for rows in (reader, self.read_time, many, self.read_by):
-            rows[1, cells[moved]] = rows[0, cells[moved]]
-        many[0, cells] = ~moved & (before >= 0) & (many[0, cells] | (before != who))
-        reader[0, cells], self.read_time[0, cells], self.read_by[0, cells] = who, time, number
-        lost = reader[0, cells] != who                   # several lanes read the cell in this instruction
+        before = last.lane[cells]
+        moved = before // 32 != who // 32                # the last reader was of another warp: keep it, too
+        other.note(cells[moved], before[moved], last.time[cells[moved]], last.by[cells[moved]])
+        self.other_many[cells[moved]] = self.many[cells[moved]]
+        self.many[cells] = ~moved & (self.many[cells] | (before != who))
+        last.note(cells, who, time, number)
+        lost = last.lane[cells] != who                   # several lanes read the cell in this instruction
         if lost.any():
-            near = lost & (reader[0, cells] // 32 == who // 32)
-            many[0, cells[near]] = True
+            near = lost & (last.lane[cells] // 32 == who // 32)
+            self.many[cells[near]] = True
             far = lost & ~near
-            reader[1, cells[far]], self.read_time[1, cells[far]], many[1, cells[far]] = who[far], time[far], True
-            self.read_by[1, cells[far]] = number
+            other.note(cells[far], who[far], time[far], number)
+            self.other_many[cells[far]] = True
 
     def _add_blocks(self, cells, blocks):
         """Enter reading blocks in the cells' sets; most cells of a tile share one set."""
@@ -306,36 +315,56 @@ class GlobalShadow:
                 self.unions[item] = self.numbers[grown]
             self.readers[cells[keys == key]] = self.unions[item]
 
-    def _after_read(self, number, cells, lanes, who, effect, offset):
+    def _after_read(self, number, cells, lanes, who, effect):
         sets = self.readers[cells]
         if sets.any():
             self._after_foreign_read(number, cells, lanes, sets)
-            for reader, time, many, by in zip(self.reader[:, cells], self.read_time[:, cells], self.many[:, cells], self.read_by[:, cells]):
-                late = (reader >= 0) & (reader // self.threads == who // self.threads)
-                other = np.where(late, reader - offset, 0)
-                own = many & (other // 32 == lanes // 32)   # another lane of the writer's own warp read it, too
-                known = np.maximum(self.clocks.known.peers[lanes].min(1), self.clocks.known.base[other])
-                late &= np.where(own, time > known, self.clocks.unordered(time, other, lanes))
-                if late.any():
-                    k = int(late.argmax())
-                    self._report("write after read", number, by[k], lanes[k], "another lane of its warp" if own[k] else int(reader[k]), cells[k])
-        if self.strong_reader is not None and (not effect.strong or effect.scope == "cta"):
-            self._after_strong_read(number, cells, lanes, who, effect, offset)
+            self._after_own_read(number, cells, lanes, who, self.reader, self.many)
+            self._after_own_read(number, cells, lanes, who, self.other_reader, self.other_many)
+        last = self.strong_reader
+        if last is None or effect.strong and effect.scope != "cta":
+            return
+        across, inside = self._split(last, cells, who)
+        inside &= not effect.strong
+        for bad, prefix in self._unordered(last, across, inside, cells, lanes):
+            if bad.any():
+                k, cell = int(bad.argmax()), cells[bad.argmax()]
+                self._report(prefix + "write after read", number, last.by[cell], lanes[k], last.lane[cell], cell)
+
+    def _after_own_read(self, number, cells, lanes, who, last, many):
+        """Lanes of the writer's block that have read."""
+        known, reader = self.clocks.known, last.lane[cells]
+        bad = (reader >= 0) & (reader // self.threads == who // self.threads)
+        other, time = np.where(bad, reader - self.races.first_cta * self.threads, 0), last.time[cells]
+        own = many[cells] & (other // 32 == lanes // 32)                         # another lane of the own warp, too
+        of_all = np.maximum(known.peers[lanes].min(1), known.base[other])
+        bad &= np.where(own, time > of_all, self.clocks.unordered(time, other, lanes))
+        if bad.any():
+            k = int(bad.argmax())
+            whom = "another lane of its warp" if own[k] else int(reader[k])
+            self._report("write after read", number, last.by[cells[k]], lanes[k], whom, cells[k])
 
     def _after_foreign_read(self, number, cells, lanes, sets):
         """Blocks that have read a cell and that its writer is not ordered behind."""
-        for key in np.unique(np.stack([sets, lanes // self.threads]), axis=1).T:
-            block = int(key[1]) + self.races.first_cta
-            others = [(b, passed) for b, passed in self.sets[key[0]] if b != block]
-            at = np.nonzero((sets == key[0]) & (lanes // self.threads == key[1]))[0] if others else ()
+        blocks = lanes // self.threads
+        for key, cta in np.unique(np.stack([sets, blocks]), axis=1).T.tolist():
+            others = [item for item in self.sets[key] if item[0] != cta + self.races.first_cta]
+            at = np.nonzero((sets == key) & (blocks == cta))[0] if others else ()
             for other, passed in others:
                 for k in at:
                     if not self._ordered_behind(int(lanes[k]), other, passed, cells[k]):
-                        reader = next((int(r) for r in self.reader[:, cells[k]] if r // self.threads == other), other * self.threads)
-                        self._report("between blocks, write after read", number, self.read_by[0, cells[k]], lanes[k], reader, cells[k])
+                        self._report("between blocks, write after read", number, self.reader.by[cells[k]], lanes[k],
+                                     self._reader_of(other, cells[k])[0], cells[k])
                         break
                     if not self.clocks.foreign:          # all threads of a block know the same
                         break
+
+    def _reader_of(self, block, cell):
+        """(a lane of a block that has read a cell, when); the block's first lane, None where that is forgotten."""
+        for last in (self.reader, self.other_reader):
+            if last.lane[cell] // self.threads == block:
+                return int(last.lane[cell]), int(last.time[cell])
+        return block * self.threads, None
 
     def _ordered_behind(self, lane, other, passed, cell):
         """Does a lane know of all reads of a cell by block `other` before its barrier number `passed`?"""
@@ -345,43 +374,23 @@ class GlobalShadow:
         at = self.passed_at.get((other, passed))         # the barrier behind the read
         if at is not None and (row >= at).all():
             return True
-        for reader, time in zip(self.reader[:, cell], self.read_time[:, cell]):
-            if reader // self.threads == other:
-                return bool(row[reader % self.threads] >= time)
-        return True                                      # who read it is forgotten, and the block did publish something: no report
+        reader, time = self._reader_of(other, cell)
+        return time is None or bool(row[reader % self.threads] >= time)          # forgotten: no report
 
-    def _after_strong_read(self, number, cells, lanes, who, effect, offset):
-        reader, time, by = (row[cells] for row in self.strong_reader)
-        bad = (reader >= 0) & (reader != who)
-        across = bad & (reader // self.threads != who // self.threads)
-        inside = bad & ~across
-        if effect.strong:
-            inside[:] = False
-        inside[inside] = self.clocks.unordered(time[inside], reader[inside] - offset, lanes[inside])
-        across[across] = self.clocks.unordered_across(time[across], reader[across], lanes[across])
-        for bad, prefix in ((across, "between blocks, "), (inside, "")):
-            if bad.any():
-                k = int(bad.argmax())
-                self._report(prefix + "write after read", number, by[k], lanes[k], int(reader[k]), cells[k])
-
-    def _note_write(self, number, cells, lanes, who, effect, stored, offset):
-        strength = 0 if not effect.strong else 1 if effect.scope == "cta" else 2
-        self.writer[cells], self.time[cells], self.by[cells], self.strong[cells] = who, self.clocks.time[lanes], number, strength
-        if effect.action != "atomic":                    # readers before this write are ordered before it, or were reported
-            self.readers[cells] = 0
-            self.reader[:, cells] = -1
-        winner = self.writer[cells]
+    def _note_write(self, number, cells, lanes, who, effect, stored):
+        self.writer.note(cells, who, self.clocks.time[lanes], number)
+        self.strong[cells] = 0 if not effect.strong else 1 if effect.scope == "cta" else 2
+        if effect.action != "atomic":                    # earlier readers are ordered before it, or were reported
+            self.readers[cells], self.reader.lane[cells], self.other_reader.lane[cells] = 0, -1, -1
+        winner = self.writer.lane[cells]
         lost = winner != who
-        if not lost.any():
+        if not lost.any() or effect.strong and effect.scope != "cta":
             return
-        apart = lost & (winner // self.threads != who // self.threads)       # blocks of one chunk come here together
-        if effect.strong and effect.scope != "cta":
-            return
-        differing = stored.differs(lost, lanes, winner - offset)
+        apart = lost & (winner // self.threads != who // self.threads)           # blocks of one chunk come together
+        differing = stored.differs(lost, lanes, winner - self.races.first_cta * self.threads)
         if apart.any():
-            k = int(apart.argmax())
-            same = " (same value)" * (not (differing & apart).any())
-            self._report("between blocks, write after write" + same, number, number, lanes[k], int(winner[k]), cells[k])
-        elif not effect.strong and (differing & ~apart).any():
+            k, same = int(apart.argmax()), " (same value)" * (not (differing & apart).any())
+            self._report("between blocks, write after write" + same, number, number, lanes[k], winner[k], cells[k])
+        elif not effect.strong and differing.any():
             k = int(differing.argmax())
-            self._report("write after write in one instruction", number, number, lanes[k], int(winner[k]), cells[k])
+            self._report("write after write in one instruction", number, number, lanes[k], winner[k], cells[k])

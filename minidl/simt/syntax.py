@@ -1,7 +1,7 @@
 """What PTX text is made of once parsed: operands, instructions, variables, functions and the module."""
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 from .kinds import BITS
 
@@ -30,7 +30,7 @@ class Symbol(NamedTuple):
 
 class Address(NamedTuple):
     """[base + offset]; tensor copies also carry coordinates."""
-    base: Union[Register, Symbol, Immediate]
+    base: Register | Symbol | Immediate
     offset: int = 0
     coordinates: tuple = ()
 
@@ -55,7 +55,7 @@ class Sink(NamedTuple):
     """_: a result that is thrown away."""
 
 
-Operand = Union[Register, Special, Immediate, Symbol, Address, Vector, Negated, Pair, Sink]
+Operand = Register | Special | Immediate | Symbol | Address | Vector | Negated | Pair | Sink
 
 
 def parts(operand):

@@ -80,10 +80,11 @@ def effect(*opcodes, kinds=None, order="fixed", fuse=False, whole=False, writes_
     return _register(opcodes, kinds, order=order, fuse=fuse, vectors=fuse, whole=whole, writes_first=writes_first)
 
 
-def collective(*opcodes, kinds=None, members=lambda ins: None, order="fixed", fuse=False, anywhere=False, writes_first=True):
+def collective(*opcodes, kinds=None, members=lambda ins: None, order="fixed", fuse=False, anywhere=False,
+               writes_first=True):
     """Register an instruction that lanes of a warp execute together."""
-    return _register(opcodes, kinds, members=members, order=order, fuse=fuse, vectors=fuse, whole=fuse, anywhere=anywhere,
-                     writes_first=writes_first)
+    return _register(opcodes, kinds, members=members, order=order, fuse=fuse, vectors=fuse, whole=fuse,
+                     anywhere=anywhere, writes_first=writes_first)
 
 
 def control(*opcodes, kinds=None):

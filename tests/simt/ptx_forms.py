@@ -13,7 +13,7 @@ MODES = ("rn", "rz", "rm", "rp")
 class Form:
     """An instruction: its opcode, the types of result and operands, and what one lane's result is, bits to bits.
 
-    `literal`: text behind the operands. `carry`: reads or writes the carry flag, which the reference takes and gives, too.
+    `literal`: text behind the operands. `carry`: reads or writes the carry flag, which the reference takes and gives.
     """
     opcode: str
     result: str
@@ -65,7 +65,9 @@ def integers():
     for kind in _ints(32):
         low24 = lambda x, k=kind: number(x & 0xFFFFFF | (0xFF000000 if k == "s32" and x >> 23 & 1 else 0), k)
         for part, shift in (("lo", 0), ("hi", 16)):
-            yield Form(f"mul24.{part}.{kind}", kind, (kind,) * 2, lambda a, b, f=low24, s=shift: f(a) * f(b) >> s & 0xFFFFFFFF)
+            yield Form(
+                f"mul24.{part}.{kind}", kind, (kind,) * 2, lambda a, b, f=low24, s=shift: f(a) * f(b) >> s & 0xFFFFFFFF
+            )
             yield Form(f"mad24.{part}.{kind}", kind, (kind,) * 3,
                        lambda a, b, c, f=low24, s=shift: (f(a) * f(b) >> s) + c & 0xFFFFFFFF)
     for name in ("min", "max", "add"):
@@ -202,12 +204,22 @@ def comparisons():
                        lambda a, b, k=kind, n=name: int((scalar.is_nan(a, k) or scalar.is_nan(b, k)) == (n == "nan")))
     yield Form("setp.lt.ftz.f32", "pred", ("f32",) * 2,
                lambda a, b: _compare_floats("lt", "f32", False, flushed(a, "f32", True), flushed(b, "f32", True)))
-    yield Form("setp.lt.and.s32", "pred", ("s32", "s32", "pred"), lambda a, b, p: _compare_integers("lt", "s32", a, b) & p)
-    yield Form("setp.gt.or.f32", "pred", ("f32", "f32", "pred"), lambda a, b, p: _compare_floats("gt", "f32", False, a, b) | p)
-    yield Form("setp.ne.xor.u64", "pred", ("u64", "u64", "pred"), lambda a, b, p: _compare_integers("ne", "u64", a, b) ^ p)
+    yield Form(
+        "setp.lt.and.s32", "pred", ("s32", "s32", "pred"), lambda a, b, p: _compare_integers("lt", "s32", a, b) & p
+    )
+    yield Form(
+        "setp.gt.or.f32", "pred", ("f32", "f32", "pred"), lambda a, b, p: _compare_floats("gt", "f32", False, a, b) | p
+    )
+    yield Form(
+        "setp.ne.xor.u64", "pred", ("u64", "u64", "pred"), lambda a, b, p: _compare_integers("ne", "u64", a, b) ^ p
+    )
     for into, one in (("u32", 0xFFFFFFFF), ("s32", 0xFFFFFFFF), ("f32", 0x3F800000)):
-        yield Form(f"set.le.{into}.f32", into, ("f32",) * 2, lambda a, b, v=one: v * _compare_floats("le", "f32", False, a, b))
-        yield Form(f"set.gt.{into}.s32", into, ("s32",) * 2, lambda a, b, v=one: v * _compare_integers("gt", "s32", a, b))
+        yield Form(
+            f"set.le.{into}.f32", into, ("f32",) * 2, lambda a, b, v=one: v * _compare_floats("le", "f32", False, a, b)
+        )
+        yield Form(
+            f"set.gt.{into}.s32", into, ("s32",) * 2, lambda a, b, v=one: v * _compare_integers("gt", "s32", a, b)
+        )
     yield Form("set.lt.f16.f16", "f16", ("f16",) * 2, lambda a, b: 0x3C00 * _compare_floats("lt", "f16", False, a, b))
     yield Form("set.ltu.f16x2.f16x2", "f16x2", ("f16x2",) * 2, partial(
         _by_halves, lambda a, b: 0x3C00 * _compare_floats("lt", "f16", True, a, b)))
@@ -231,7 +243,12 @@ def choices():
     for kind in ("b16", "b32", "b64", "f32", "f64", "s32", "u64"):
         yield Form(f"selp.{kind}", kind, (kind, kind, "pred"), lambda a, b, p: a if p else b)
     yield Form("slct.u32.s32", "u32", ("u32", "u32", "s32"), lambda a, b, c: a if number(c, "s32") >= 0 else b)
-    yield Form("slct.f64.f32", "f64", ("f64", "f64", "f32"), lambda a, b, c: a if _compare_floats("ge", "f32", False, c, 0) else b)
+    yield Form(
+        "slct.f64.f32",
+        "f64",
+        ("f64", "f64", "f32"),
+        lambda a, b, c: a if _compare_floats("ge", "f32", False, c, 0) else b,
+    )
     for kind in ("f32", "f64"):
         top = 1 << BITS[kind] - 1
         yield Form(f"copysign.{kind}", kind, (kind,) * 2, lambda a, b, t=top: b & t - 1 | a & t)
@@ -243,8 +260,12 @@ def floats():
         two = {"add": scalar.add, "sub": scalar.subtract, "mul": scalar.multiply, "div": scalar.divide}
         for mode in MODES:
             for name, function in two.items():
-                yield Form(f"{name}.{mode}.{kind}", kind, (kind,) * 2, lambda a, b, f=function, k=kind, m=mode: f(a, b, k, m))
-            yield Form(f"fma.{mode}.{kind}", kind, (kind,) * 3, lambda a, b, c, k=kind, m=mode: scalar.fma(a, b, c, k, m))
+                yield Form(
+                    f"{name}.{mode}.{kind}", kind, (kind,) * 2, lambda a, b, f=function, k=kind, m=mode: f(a, b, k, m)
+                )
+            yield Form(
+                f"fma.{mode}.{kind}", kind, (kind,) * 3, lambda a, b, c, k=kind, m=mode: scalar.fma(a, b, c, k, m)
+            )
             yield Form(f"sqrt.{mode}.{kind}", kind, (kind,), lambda a, k=kind, m=mode: scalar.square_root(a, k, m))
             yield Form(f"rcp.{mode}.{kind}", kind, (kind,), lambda a, k=kind, m=mode: scalar.divide(
                 encode(Fraction(1), k), a, k, m))
@@ -252,7 +273,9 @@ def floats():
         yield Form(f"neg.{kind}", kind, (kind,), lambda a, t=top: a ^ t)
         yield Form(f"abs.{kind}", kind, (kind,), lambda a, t=top: a & ~t)
         for name in ("min", "max"):
-            yield Form(f"{name}.{kind}", kind, (kind,) * 2, lambda a, b, k=kind, n=name: scalar.extreme(a, b, k, n == "min"))
+            yield Form(
+                f"{name}.{kind}", kind, (kind,) * 2, lambda a, b, k=kind, n=name: scalar.extreme(a, b, k, n == "min")
+            )
         for test in ("finite", "infinite", "number", "notanumber", "normal", "subnormal"):
             yield Form(f"testp.{test}.{kind}", "pred", (kind,), partial(_testp, test, kind))
     ftz = lambda bits: flushed(bits, "f32", True)
@@ -260,7 +283,12 @@ def floats():
         for name, function in (("add", scalar.add), ("mul", scalar.multiply)):
             yield Form(f"{name}.{mode}.ftz.f32", "f32", ("f32",) * 2,
                        lambda a, b, f=function, m=mode: ftz(f(ftz(a), ftz(b), "f32", m)))
-            yield Form(f"{name}.{mode}.sat.f32", "f32", ("f32",) * 2, lambda a, b, f=function, m=mode: _unit(f(a, b, "f32", m), "f32"))
+            yield Form(
+                f"{name}.{mode}.sat.f32",
+                "f32",
+                ("f32",) * 2,
+                lambda a, b, f=function, m=mode: _unit(f(a, b, "f32", m), "f32"),
+            )
         yield Form(f"fma.{mode}.ftz.f32", "f32", ("f32",) * 3,
                    lambda a, b, c, m=mode: ftz(scalar.fma(ftz(a), ftz(b), ftz(c), "f32", m)))
     yield Form("fma.rn.ftz.sat.f32", "f32", ("f32",) * 3,
@@ -268,8 +296,15 @@ def floats():
     yield Form("sqrt.rn.ftz.f32", "f32", ("f32",), lambda a: ftz(scalar.square_root(ftz(a), "f32")))
     yield Form("div.rn.ftz.f32", "f32", ("f32",) * 2, lambda a, b: ftz(scalar.divide(ftz(a), ftz(b), "f32")))
     for name in ("min", "max"):
-        yield Form(f"{name}.NaN.f32", "f32", ("f32",) * 2, lambda a, b, n=name: scalar.extreme(a, b, "f32", n == "min", True))
-        yield Form(f"{name}.ftz.f32", "f32", ("f32",) * 2, lambda a, b, n=name: scalar.extreme(ftz(a), ftz(b), "f32", n == "min"))
+        yield Form(
+            f"{name}.NaN.f32", "f32", ("f32",) * 2, lambda a, b, n=name: scalar.extreme(a, b, "f32", n == "min", True)
+        )
+        yield Form(
+            f"{name}.ftz.f32",
+            "f32",
+            ("f32",) * 2,
+            lambda a, b, n=name: scalar.extreme(ftz(a), ftz(b), "f32", n == "min"),
+        )
         yield Form(f"{name}.xorsign.abs.f32", "f32", ("f32",) * 2, partial(_xorsign, name))
 
 
@@ -295,6 +330,14 @@ def _testp(test, kind, a):
                 "normal": normal, "subnormal": plain and value != 0 and not normal}[test])
 
 
+def _byte(word, k, kind):
+    return number(word >> 8 * k & 255, f"{kind[0]}8")
+
+
+def _half(word, k, kind):
+    return number(word >> 16 * k & 0xFFFF, f"{kind[0]}16")
+
+
 def halves():
     """float16 and bfloat16, single and in pairs."""
     for kind in ("f16", "bf16"):
@@ -303,13 +346,20 @@ def halves():
         single = [(f"{name}.rn", 2, lambda a, b, f=f, k=kind: f(a, b, k)) for name, f in two.items()]
         single += [("fma.rn", 3, lambda a, b, c, k=kind: scalar.fma(a, b, c, k)),
                    ("fma.rn.relu", 3, lambda a, b, c, k=kind, r=relu: r(scalar.fma(a, b, c, k))),
-                   ("neg", 1, lambda a: a ^ top), ("abs", 1, lambda a: a & ~top)]
+                   ("neg", 1, lambda a, t=top: a ^ t), ("abs", 1, lambda a, t=top: a & ~t)]
         single += [(f"{name}{nan}", 2, lambda a, b, k=kind, n=name, w=bool(nan): scalar.extreme(a, b, k, n == "min", w))
                    for name in ("min", "max") for nan in ("", ".NaN")]
         if kind == "f16":
             single += [(f"{name}.sat", 2, lambda a, b, f=f: _unit(f(a, b, "f16"), "f16")) for name, f in two.items()]
-            single += [("add.ftz", 2, lambda a, b: flushed(scalar.add(flushed(a, "f16", True), flushed(b, "f16", True), "f16"),
-                                                           "f16", True))]
+            single += [
+                (
+                    "add.ftz",
+                    2,
+                    lambda a, b: flushed(
+                        scalar.add(flushed(a, "f16", True), flushed(b, "f16", True), "f16"), "f16", True
+                    ),
+                )
+            ]
         for name, count, function in single:
             yield Form(f"{name}.{kind}", kind, (kind,) * count, function)
             yield Form(f"{name}.{pair}", pair, (pair,) * count, partial(_by_halves, function))
@@ -358,12 +408,22 @@ def conversions():
     for kind in ("f16", "bf16"):
         for mode in ("rn", "rz"):
             for relu in ("", ".relu"):
-                yield Form(f"cvt.{mode}{relu}.{kind}x2.f32", f"{kind}x2", ("f32",) * 2, partial(_pair, kind, mode, relu, False, 16))
+                yield Form(
+                    f"cvt.{mode}{relu}.{kind}x2.f32",
+                    f"{kind}x2",
+                    ("f32",) * 2,
+                    partial(_pair, kind, mode, relu, False, 16),
+                )
     for kind in ("e4m3", "e5m2"):
         for relu in ("", ".relu"):
-            yield Form(f"cvt.rn.satfinite{relu}.{kind}x2.f32", f"{kind}x2", ("f32",) * 2, partial(_pair, kind, "rn", relu, True, 8))
+            yield Form(
+                f"cvt.rn.satfinite{relu}.{kind}x2.f32",
+                f"{kind}x2",
+                ("f32",) * 2,
+                partial(_pair, kind, "rn", relu, True, 8),
+            )
         yield Form(f"cvt.rn.f16x2.{kind}x2", "f16x2", (f"{kind}x2",), partial(_unpair, kind))
-    for into, bits_ in (("s16", 16), ("u16", 16)):
+    for into, _ in (("s16", 16), ("u16", 16)):
         yield Form(f"cvt.pack.sat.{into}.s32", "b32", ("s32",) * 2,
                    lambda a, b, i=into: clamp(number(a, "s32"), i) << 16 | clamp(number(b, "s32"), i))
     for into in ("u8", "s8"):
@@ -390,7 +450,11 @@ def _round(value, mode):
     floor = value.numerator // value.denominator
     if mode == "rn":
         return round(value)
-    return {"rm": floor, "rp": -(-value.numerator // value.denominator), "rz": floor if value >= 0 else -(-value.numerator // value.denominator)}[mode]
+    return {
+        "rm": floor,
+        "rp": -(-value.numerator // value.denominator),
+        "rz": floor if value >= 0 else -(-value.numerator // value.denominator),
+    }[mode]
 
 
 def _to_integer(into, given, mode, a):
@@ -419,10 +483,20 @@ def dots():
     for a_kind in ("s32", "u32"):
         for b_kind in ("s32", "u32"):
             result = "s32" if "s32" in (a_kind, b_kind) else "u32"
-            byte = lambda word, k, kind: number(word >> 8 * k & 255, f"{kind[0]}8")
-            half = lambda word, k, kind: number(word >> 16 * k & 0xFFFF, f"{kind[0]}16")
-            yield Form(f"dp4a.{a_kind}.{b_kind}", result, (a_kind, b_kind, result), lambda a, b, c, p=a_kind, q=b_kind: (
-                sum(byte(a, k, p) * byte(b, k, q) for k in range(4)) + c & 0xFFFFFFFF))
+            yield Form(
+                f"dp4a.{a_kind}.{b_kind}",
+                result,
+                (a_kind, b_kind, result),
+                lambda a, b, c, p=a_kind, q=b_kind: (
+                    sum(_byte(a, k, p) * _byte(b, k, q) for k in range(4)) + c & 0xFFFFFFFF
+                ),
+            )
             for part, at in (("lo", 0), ("hi", 2)):
-                yield Form(f"dp2a.{part}.{a_kind}.{b_kind}", result, (a_kind, b_kind, result), lambda a, b, c, p=a_kind, q=b_kind, s=at: (
-                    sum(half(a, k, p) * byte(b, k + s, q) for k in range(2)) + c & 0xFFFFFFFF))
+                yield Form(
+                    f"dp2a.{part}.{a_kind}.{b_kind}",
+                    result,
+                    (a_kind, b_kind, result),
+                    lambda a, b, c, p=a_kind, q=b_kind, s=at: (
+                        sum(_half(a, k, p) * _byte(b, k + s, q) for k in range(2)) + c & 0xFFFFFFFF
+                    ),
+                )

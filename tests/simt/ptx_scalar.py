@@ -44,7 +44,11 @@ def decode(bits, kind):
     fraction, bias = FRACTION_BIAS[kind]
     width = fraction + 1 + {"e4m3": 4, "e5m2": 5, "f16": 5, "f64": 11}.get(kind, 8)
     bits >>= 13 if kind == "tf32" else 0
-    sign, exponent, rest = bits >> width - 1, bits >> fraction & (1 << width - 1 - fraction) - 1, bits & (1 << fraction) - 1
+    sign, exponent, rest = (
+        bits >> width - 1,
+        bits >> fraction & (1 << width - 1 - fraction) - 1,
+        bits & (1 << fraction) - 1,
+    )
     if kind == "e4m3" and bits & 0x7F == 0x7F:
         return sign, NAN
     if kind != "e4m3" and exponent == (1 << width - 1 - fraction) - 1:
@@ -79,8 +83,13 @@ def encode(value, kind, mode="rn", sign=0, saturate=False):
         exponent -= 1
     scaled = magnitude / Fraction(2) ** (exponent - fraction)
     whole, rest = scaled.numerator // scaled.denominator, scaled - scaled.numerator // scaled.denominator
-    up = {"rn": rest > Fraction(1, 2) or rest == Fraction(1, 2) and whole & 1, "rna": rest >= Fraction(1, 2), "rz": False,
-          "rm": rest > 0 and sign == 1, "rp": rest > 0 and sign == 0}[mode]
+    up = {
+        "rn": rest > Fraction(1, 2) or rest == Fraction(1, 2) and whole & 1,
+        "rna": rest >= Fraction(1, 2),
+        "rz": False,
+        "rm": rest > 0 and sign == 1,
+        "rp": rest > 0 and sign == 0,
+    }[mode]
     code = (exponent + bias - 1 << fraction) + whole + up
     if code >= infinity:
         stays = mode == "rz" or mode == "rm" and not sign or mode == "rp" and sign
@@ -178,7 +187,7 @@ def square_root(a, kind, mode="rn"):
         return encode(NAN, kind)
     if x is INFINITY or x == 0:
         return a
-    scale = 400 + (400 + x.denominator.bit_length()) // 2 * 2                   # root(x) * 2**(scale / 2), and a sticky bit
+    scale = 400 + (400 + x.denominator.bit_length()) // 2 * 2  # root(x) * 2**(scale / 2), and a sticky bit
     scaled = (x.numerator << scale) // x.denominator
     root = math.isqrt(scaled)
     exact = root * root * x.denominator == x.numerator << scale

@@ -1,4 +1,5 @@
-"""Programs as people write them give NumPy's results, without a race, in any order of threads and however blocks are grouped."""
+"""Programs as people write them give NumPy's results, without a race, in any order of threads and groups of blocks."""
+
 import numpy as np
 import pytest
 from fixtures import MAKERS, module
@@ -13,7 +14,9 @@ ORDERS = [{}, {"seed": 1}, {"chunk_lanes": 64}]
 def run(request):
     """run(kernel, grid, block, *args): a launch in which nothing may be wrong."""
     def launch(kernel, grid, block, *args, **options):
-        result = simt.launch(module("algorithms", request.param), grid, block, args, kernel, races=True, uninit=True, **options)
+        result = simt.launch(
+            module("algorithms", request.param), grid, block, args, kernel, races=True, uninit=True, **options
+        )
         assert result.clean, [str(found) for found in (*result.races, *result.warnings)][:3]
         return result
     return launch
@@ -96,7 +99,7 @@ def test_cooperative_groups(run):
         assert y[3, start:start + 32].tolist() == [x[members].sum() + len(members) * 100000 for members in same]
     assert np.array_equal(y[2], third)
     tiles = y[:2].copy()
-    run("tiles", 1, 64, x, y, seed=1)                    # which threads coalesce is anybody's guess, what tiles do is not
+    run("tiles", 1, 64, x, y, seed=1)  # which threads coalesce is anybody's guess, what tiles do is not
     assert np.array_equal(y[:2], tiles)
 
 
@@ -114,8 +117,10 @@ def test_grid_barriers(run):
 
 def test_what_grid_barriers_do_not_order():
     kernels = module("algorithms")
-    races = simt.launch(kernels, 5, 64, [floats(200), np.zeros(200, np.float32), 200, 3], "grid_steps_racy", races=True).races
+    races = simt.launch(
+        kernels, 5, 64, [floats(200), np.zeros(200, np.float32), 200, 3], "grid_steps_racy", races=True
+    ).races
     assert {race.kind for race in races} & {"between blocks, read after write", "between blocks, write after read"}
     args = [np.zeros(200, np.int32), np.zeros(200, np.int32), np.zeros(1, np.uint32), 100]
-    with pytest.raises(simt.Fault, match="cooperative=True"):                   # a block waits for one that has not started
+    with pytest.raises(simt.Fault, match="cooperative=True"):  # a block waits for one that has not started
         simt.launch(kernels, 100, 2, args, "own_barrier", chunk_lanes=64)

@@ -1,9 +1,10 @@
-"""Every arithmetic instruction, on awkward and on random bits, is what exact arithmetic says: alone, stacked, guarded."""
+"""Every arithmetic instruction, on awkward and random bits, is what exact arithmetic says: alone, stacked, guarded."""
+
 import zlib
 
 import numpy as np
-import pytest
 import ptx_scalar as scalar
+import pytest
 from ptx_forms import forms
 from ptx_scalar import BITS, FRACTION_BIAS
 
@@ -39,11 +40,23 @@ def _float(kind, width, random):
     fraction, bias = FRACTION_BIAS[kind]
     ones, sign = (1 << width - 1 - fraction) - 1, int(random.integers(2)) << width - 1
     choice = random.random()
-    if choice < 0.3:                                     # zeros, subnormals, one, the largest, infinities, NaN
-        edges = [0, 1, (1 << fraction) - 1, 1 << fraction, (1 << fraction) + 1, bias << fraction, (bias << fraction) - 1,
-                 (ones << fraction) - 1, ones << fraction, ones << fraction | 1 << fraction - 1]
+    if choice < 0.3:  # zeros, subnormals, one, the largest, infinities, NaN
+        edges = [
+            0,
+            1,
+            (1 << fraction) - 1,
+            1 << fraction,
+            (1 << fraction) + 1,
+            bias << fraction,
+            (bias << fraction) - 1,
+            (ones << fraction) - 1,
+            ones << fraction,
+            ones << fraction | 1 << fraction - 1,
+        ]
         return sign | edges[random.integers(len(edges))]
-    exponent = int(random.integers(ones)) if choice < 0.5 else int(np.clip(bias + random.integers(-12, 13), 0, ones - 1))
+    exponent = (
+        int(random.integers(ones)) if choice < 0.5 else int(np.clip(bias + random.integers(-12, 13), 0, ones - 1))
+    )
     rest = int.from_bytes(random.bytes(8), "little") & (1 << fraction) - 1
     if random.random() < 0.4:                            # few set bits: ties and exact results
         rest &= rest >> 1 & rest >> 3 | 1 << int(random.integers(fraction))

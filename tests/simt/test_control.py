@@ -1,4 +1,5 @@
-"""Flow of control as real compilers emit it: loops, switches, calls, recursion, pointers to functions, printf, asserts, faults."""
+"""Flow of control as compilers emit it: loops, switches, calls, recursion, function pointers, printf, asserts."""
+
 import struct
 
 import numpy as np
@@ -134,10 +135,16 @@ def test_faults_name_instruction_line_and_threads(run):
     assert "n < 3" in str(found) and "control.cu" in str(found) and "32 lanes" in str(found)
     run("checked", 32, 2)
     found = fault(run, "trapped", 32, 7)
-    assert found.instruction == "trap" and found.lanes == ("thread (7,0,0) of block (0,0,0)",) and "control.cu:" in found.source
+    assert (
+        found.instruction == "trap"
+        and found.lanes == ("thread (7,0,0) of block (0,0,0)",)
+        and "control.cu:" in found.source
+    )
     run("trapped", 32, 32)
     warning, = run("divergent_barrier", 128, np.zeros(128, np.float32)).warnings
-    assert warning.kind == "divergent barrier" and warning.text.count("bar.sync") == 2 and "control.cu:" in warning.source
+    assert (
+        warning.kind == "divergent barrier" and warning.text.count("bar.sync") == 2 and "control.cu:" in warning.source
+    )
     found = fault(run, "stuck", 32, np.zeros(32, np.float32))
     assert "poll memory that nobody changes" in str(found)
     found = fault(run, "endless", 32, integers(1), limit=10_000)

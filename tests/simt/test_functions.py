@@ -23,9 +23,29 @@ def run(request):
 def expected(v, kind=float):
     """The rows that float32 and float64 have in common, of one number; `kind` rounds what the kernel rounds before."""
     p = float(kind(abs(v)) + kind(0.001))
-    return [math.exp(v), math.log(p), math.tanh(v), math.erf(v), math.sin(float(kind(v) * kind(10))), p ** 1.7, math.cos(v), math.tan(v), math.atan(v),
-            math.log1p(p), math.expm1(v), 2.0 ** v, math.cbrt(v), math.hypot(v, 1.5), math.lgamma(p + 0.5), math.fmod(v, float(kind(0.3))),
-            math.atan2(v, 2.0), math.sinh(v), math.erfc(v), math.acos(v / 10), 1 / math.sqrt(p)]
+    return [
+        math.exp(v),
+        math.log(p),
+        math.tanh(v),
+        math.erf(v),
+        math.sin(float(kind(v) * kind(10))),
+        p**1.7,
+        math.cos(v),
+        math.tan(v),
+        math.atan(v),
+        math.log1p(p),
+        math.expm1(v),
+        2.0**v,
+        math.cbrt(v),
+        math.hypot(v, 1.5),
+        math.lgamma(p + 0.5),
+        math.fmod(v, float(kind(0.3))),
+        math.atan2(v, 2.0),
+        math.sinh(v),
+        math.erfc(v),
+        math.acos(v / 10),
+        1 / math.sqrt(p),
+    ]
 
 
 def close(y, reference, relative, absolute):
@@ -59,8 +79,22 @@ def test_fast_intrinsics(run):
     y = np.zeros((14, 64), np.float32)
     run("fast32", 2, 32, x, y, 64)
     v, p = x.astype(float), np.abs(x).astype(float) + 0.001
-    rows = [np.exp(v), np.log(p), np.sin(v), np.cos(v), p ** 1.7, v / p, np.tan(v), 10 ** v, np.log2(p), np.clip(v, 0, 1), 1 / p,
-            np.sqrt(p), 1 / np.sqrt(p), np.log10(p)]
+    rows = [
+        np.exp(v),
+        np.log(p),
+        np.sin(v),
+        np.cos(v),
+        p**1.7,
+        v / p,
+        np.tan(v),
+        10**v,
+        np.log2(p),
+        np.clip(v, 0, 1),
+        1 / p,
+        np.sqrt(p),
+        1 / np.sqrt(p),
+        np.log10(p),
+    ]
     close(y, rows, 3e-6, 2e-6)
 
 
@@ -86,8 +120,20 @@ def test_halves(run, kind, digits):
         bits = [scalar.encode(Fraction(float(v)), short) for v in values]
         return np.array([float(scalar.decode(b, short)[1]) for b in bits])
     a, b, p = nearest(x), nearest(x * np.float32(0.75) + np.float32(0.25)), nearest(np.abs(x) + np.float32(0.5))
-    exact = {0: a + b, 1: a - b, 2: a * b, 4: a * b + a, 10: np.maximum(a, b), 11: np.minimum(a, b), 12: np.maximum(a * b + a, 0),
-             13: -a, 14: np.abs(a), 16: (a < b) * 1.0, 18: a * b + a, 19: a * b + a}
+    exact = {
+        0: a + b,
+        1: a - b,
+        2: a * b,
+        4: a * b + a,
+        10: np.maximum(a, b),
+        11: np.minimum(a, b),
+        12: np.maximum(a * b + a, 0),
+        13: -a,
+        14: np.abs(a),
+        16: (a < b) * 1.0,
+        18: a * b + a,
+        19: a * b + a,
+    }
     for row, values in exact.items():
         assert np.array_equal(y[row], nearest(values)), row
     larger = [np.maximum(nearest(a + a), nearest(a * p)), np.maximum(nearest(b + p), nearest(b * p))]
@@ -108,17 +154,31 @@ def test_rounding_modes(run):
         fa, fb, fc = (float(x[j]) for j in (i, i + n, i + 2 * n))
         du, dv = d[i], d[i + n]
         as_float = lambda value, kind, mode: scalar.encode(Fraction(value), kind, mode)
-        singles = [scalar.add(a, b, "f32", "rz"), scalar.multiply(a, b, "f32", "rp"), scalar.fma(a, b, c, "f32", "rm"),
-                   scalar.divide(a, b, "f32", "rz"), scalar.divide(0x3F800000, a, "f32", "rp"),
-                   scalar.square_root(b & 0x7FFFFFFF, "f32", "rm"), scalar.subtract(a, b, "f32", "rm"), as_float(du, "f32", "rp"),
-                   as_float(int(du), "f32", "rz"), as_float(int(du * 1e12), "f32", "rm")]
+        singles = [
+            scalar.add(a, b, "f32", "rz"),
+            scalar.multiply(a, b, "f32", "rp"),
+            scalar.fma(a, b, c, "f32", "rm"),
+            scalar.divide(a, b, "f32", "rz"),
+            scalar.divide(0x3F800000, a, "f32", "rp"),
+            scalar.square_root(b & 0x7FFFFFFF, "f32", "rm"),
+            scalar.subtract(a, b, "f32", "rm"),
+            as_float(du, "f32", "rp"),
+            as_float(int(du), "f32", "rz"),
+            as_float(int(du * 1e12), "f32", "rm"),
+        ]
         assert y.view(np.uint32)[:, i].tolist() == singles
         doubles = [scalar.add(u, v, "f64", "rz"), scalar.multiply(u, v, "f64", "rp"), scalar.fma(u, v, w, "f64", "rm"),
                    scalar.divide(u, v, "f64", "rz"), scalar.square_root(u & (1 << 63) - 1, "f64", "rp"),
                    as_float(int(du * 1e16), "f64", "rm")]
         assert e.view(np.uint64)[:, i].tolist() == doubles
-        whole = [math.floor(fa), math.ceil(abs(fb)), round(du), int(np.float32(fc) * np.float32(1e10)), math.ceil(dv * 1e10),
-                 scalar.signed(w >> 32, 32)]
+        whole = [
+            math.floor(fa),
+            math.ceil(abs(fb)),
+            round(du),
+            int(np.float32(fc) * np.float32(1e10)),
+            math.ceil(dv * 1e10),
+            scalar.signed(w >> 32, 32),
+        ]
         assert k[:, i].tolist() == whole
 
 
@@ -142,15 +202,47 @@ def integer_rows(i, a, b):
     shorts = list(zip(parts(u, 16, True), parts(v, 16, True)))
     low24 = lambda n: scalar.signed(n & 0xFFFFFF, 24)
     wrapped = scalar.signed(a + b & 0xFFFFFFFF, 32)
-    rows = [quotient(a, b | 1), a - (b | 1) * quotient(a, b | 1), u // 7, u.bit_count(), 32 - u.bit_length(), (u & -u).bit_length(),
-            int(f"{u:032b}"[::-1], 2), (v << 32 | u) << (i & 31) >> 32, (v << 32 | u) >> min(i, 32),
-            join([(v << 32 | u) >> 8 * k & 255 for k in (1, 3, 5, 7)], 8), a * b >> 32, u * v >> 32,
-            sum(p * q for p, q in each) + 3, sum(p * q for p, q in zip(parts(u, 16), parts(v, 8))) + 1,
-            join([p + q for p, q in bytes_], 8), join([abs(p - q) for p, q in bytes_], 8), join([max(p, q) for p, q in shorts], 16),
-            join([255 * (p > q) for p, q in bytes_], 8), sum(abs(p - q) for p, q in bytes_),
-            join([max(-128, min(127, p + q)) for p, q in each], 8), join([p + q + 1 >> 1 for p, q in bytes_], 8), abs(a - b) + 3,
-            a + b + 1 >> 1, u + v >> 1, low24(a) * low24(b), (u & 0xFFFFFF) * (v & 0xFFFFFF), 64 - w.bit_length(),
-            (w & -w).bit_length(), w.bit_count(), max(wrapped, 3), abs(a)]
+    rows = [
+        quotient(a, b | 1),
+        a - (b | 1) * quotient(a, b | 1),
+        u // 7,
+        u.bit_count(),
+        32 - u.bit_length(),
+        (u & -u).bit_length(),
+        int(f"{u:032b}"[::-1], 2),
+        (v << 32 | u) << (i & 31) >> 32,
+        (v << 32 | u) >> min(i, 32),
+        join([(v << 32 | u) >> 8 * k & 255 for k in (1, 3, 5, 7)], 8),
+        a * b >> 32,
+        u * v >> 32,
+        sum(p * q for p, q in each) + 3,
+        sum(p * q for p, q in zip(parts(u, 16), parts(v, 8))) + 1,
+        join([p + q for p, q in bytes_], 8),
+        join([abs(p - q) for p, q in bytes_], 8),
+        join([max(p, q) for p, q in shorts], 16),
+        join([255 * (p > q) for p, q in bytes_], 8),
+        sum(abs(p - q) for p, q in bytes_),
+        join([max(-128, min(127, p + q)) for p, q in each], 8),
+        join([p + q + 1 >> 1 for p, q in bytes_], 8),
+        abs(a - b) + 3,
+        a + b + 1 >> 1,
+        u + v >> 1,
+        low24(a) * low24(b),
+        (u & 0xFFFFFF) * (v & 0xFFFFFF),
+        64 - w.bit_length(),
+        (w & -w).bit_length(),
+        w.bit_count(),
+        max(wrapped, 3),
+        abs(a),
+    ]
     signed = scalar.signed(w, 64)
     turned = (w << (i & 63) | w >> (64 - i & 63)) & (1 << 64) - 1
-    return rows, [w // (v | 1), w % 1000003, w * w >> 64, int(f"{w:064b}"[::-1], 2), quotient(signed, a | 1), turned, w * w]
+    return rows, [
+        w // (v | 1),
+        w % 1000003,
+        w * w >> 64,
+        int(f"{w:064b}"[::-1], 2),
+        quotient(signed, a | 1),
+        turned,
+        w * w,
+    ]

@@ -23,12 +23,18 @@ FRAGMENTS = {
     "m16n8k8 f64": (lambda i: (G + 8 * (i % 2), T + 4 * (i // 2)), lambda i: (T + 4 * i, G)),
     "m16n8k16 f64": (lambda i: (G + 8 * (i % 2), T + 4 * (i // 2)), lambda i: (T + 4 * i, G)),
     "m16n8k8": (lambda i: (G + 8 * (i >= 2), 2 * T + i % 2), lambda i: (2 * T + i % 2, G)),
-    "m16n8k16": (lambda i: (G + halves(i, 2), 2 * T + i % 2 + 8 * (i >= 4)), lambda i: (2 * T + i % 2 + 8 * (i >= 2), G)),
+    "m16n8k16": (
+        lambda i: (G + halves(i, 2), 2 * T + i % 2 + 8 * (i >= 4)),
+        lambda i: (2 * T + i % 2 + 8 * (i >= 2), G),
+    ),
     "m16n8k4 tf32": (lambda i: (G + 8 * i, T), lambda i: (T, G)),
     "m16n8k8 tf32": (lambda i: (G + 8 * (i % 2), T + 4 * (i >= 2)), lambda i: (T + 4 * i, G)),
     "m8n8k16": (lambda i: (G, 4 * T + i), lambda i: (4 * T + i, G)),
     "m16n8k16 s8": (lambda i: (G + 8 * (i >= 4), 4 * T + i % 4), lambda i: (4 * T + i, G)),
-    "m16n8k32": (lambda i: (G + halves(i, 4), 4 * T + i % 4 + 16 * (i >= 8)), lambda i: (4 * T + i % 4 + 16 * (i >= 4), G)),
+    "m16n8k32": (
+        lambda i: (G + halves(i, 4), 4 * T + i % 4 + 16 * (i >= 8)),
+        lambda i: (4 * T + i % 4 + 16 * (i >= 4), G),
+    ),
 }
 PRODUCTS = [("m16n8k8", kind, acc) for kind in ("f16", "bf16") for acc in ("f32",)] + [
     ("m16n8k16", "f16", "f32"), ("m16n8k16", "f16", "f16"), ("m16n8k8", "f16", "f16"), ("m16n8k16", "bf16", "f32"),
@@ -45,7 +51,9 @@ def encoded(values, kind):
         fraction, bias = {"e4m3": (3, 7), "e5m2": (2, 15)}[kind]
         codes = np.arange(0x70)
         exponent, rest = codes >> fraction, codes & (1 << fraction) - 1
-        table = np.where(exponent > 0, (1 + rest / (1 << fraction)) * 2.0 ** (exponent - bias), rest * 2.0 ** (1 - bias - fraction))
+        table = np.where(
+            exponent > 0, (1 + rest / (1 << fraction)) * 2.0 ** (exponent - bias), rest * 2.0 ** (1 - bias - fraction)
+        )
         place = np.abs(np.abs(values)[..., None] - table).argmin(-1)
         return (place | np.where(values < 0, 0x80, 0)).astype(np.uint8)
     dtype = {"f16": np.float16, "tf32": np.float32, "f32": np.float32, "f64": np.float64, "s8": np.int8, "u8": np.uint8,
@@ -74,8 +82,11 @@ def test_mma(shape, kind, result, times):
     word, wide = ("b64", 8) if kind == "f64" else ("b32", 4)
     per, per_c = WORDS[kind], WORDS[result]
     registers = [m * k // 32 // per, k * n // 32 // per, m * n // 32 // per_c]
-    rows = [spread(encoded(x, kind), a_at, m * k // 32, per) for x in a] + [
-        spread(encoded(x, kind), b_at, k * n // 32, per) for x in b] + [spread(encoded(c, result), c_at, m * n // 32, per_c)]
+    rows = (
+        [spread(encoded(x, kind), a_at, m * k // 32, per) for x in a]
+        + [spread(encoded(x, kind), b_at, k * n // 32, per) for x in b]
+        + [spread(encoded(c, result), c_at, m * n // 32, per_c)]
+    )
     given, out = np.concatenate(rows), np.zeros((times * times * registers[2], 32), rows[0].dtype)
     simt.launch(simt.Module(product(shape, kind, result, times, registers, word, wide)), 1, 32, [given, out])
     for pair in range(times * times):
@@ -95,7 +106,10 @@ def product(shape, kind, result, times, registers, word, wide):
     for i in range(times):
         for j in range(times):
             d = [f"%d{(i * times + j) * registers[2] + q}" for q in range(registers[2])]
-            body.append(f"mma.sync.aligned.{shape}.row.col.{result}.{kind}.{kind}.{result} {{{', '.join(d)}}}, {a[i]}, {b[j]}, {c};")
+            body.append(
+                f"mma.sync.aligned.{shape}.row.col.{result}.{kind}.{kind}.{result} "
+                f"{{{', '.join(d)}}}, {a[i]}, {b[j]}, {c};"
+            )
     loads = [f"ld.global.{word} {name}, [%in+{32 * wide * i}];" for i, name in enumerate(names)]
     stores = [f"st.global.{word} [%out+{32 * wide * i}], %d{i};" for i in range(times * times * registers[2])]
     return f""".version 8.7
@@ -168,7 +182,9 @@ def test_tiles_to_and_from_shared_memory(count, transposed):
     assert simt.launch(simt.Module(TILES % body), 1, 32, [tiles, out], races=True, uninit=True).clean
     assert np.array_equal(out[:, :count], fragments[:, :count]) and not out[:, count:].any()
     back = np.zeros((4, 8, 8), np.uint16)
-    body = f"{FRAGMENT_IN} st.shared.v4.b32 [%at], {{0,0,0,0}}; bar.sync 0; stmatrix.{form} [%at], {registers}; {ROWS_OUT}"
+    body = (
+        f"{FRAGMENT_IN} st.shared.v4.b32 [%at], {{0,0,0,0}}; bar.sync 0; stmatrix.{form} [%at], {registers}; {ROWS_OUT}"
+    )
     assert simt.launch(simt.Module(TILES % body), 1, 32, [fragments, back], races=True, uninit=True).clean
     assert np.array_equal(back[:count], tiles[:count]) and not back[count:].any()
 
@@ -183,12 +199,19 @@ def test_movmatrix():
 
 
 # kernel -> (M, N, K), type of A and B, type of C, whether A, B and C are stored by columns
-WMMA = {"half_float": ((16, 16, 16), "f16", np.float32, "nTn"), "half_float_cr": ((16, 16, 16), "f16", np.float32, "TnT"),
-        "half_half": ((16, 16, 16), "f16", np.float16, "nnn"), "half_tall": ((32, 8, 16), "f16", np.float32, "nTn"),
-        "half_wide": ((8, 32, 16), "f16", np.float32, "TTT"), "bfloat": ((16, 16, 16), "bf16", np.float32, "nnn"),
-        "bfloat_tall": ((32, 8, 16), "bf16", np.float32, "Tnn"), "signed_bytes": ((16, 16, 16), "s8", np.int32, "nTn"),
-        "unsigned_bytes": ((8, 32, 16), "u8", np.int32, "nnT"), "tensor_float": ((16, 16, 8), "f32", np.float32, "nTn"),
-        "doubles": ((8, 8, 4), "f64", np.float64, "nTn")}
+WMMA = {
+    "half_float": ((16, 16, 16), "f16", np.float32, "nTn"),
+    "half_float_cr": ((16, 16, 16), "f16", np.float32, "TnT"),
+    "half_half": ((16, 16, 16), "f16", np.float16, "nnn"),
+    "half_tall": ((32, 8, 16), "f16", np.float32, "nTn"),
+    "half_wide": ((8, 32, 16), "f16", np.float32, "TTT"),
+    "bfloat": ((16, 16, 16), "bf16", np.float32, "nnn"),
+    "bfloat_tall": ((32, 8, 16), "bf16", np.float32, "Tnn"),
+    "signed_bytes": ((16, 16, 16), "s8", np.int32, "nTn"),
+    "unsigned_bytes": ((8, 32, 16), "u8", np.int32, "nnT"),
+    "tensor_float": ((16, 16, 8), "f32", np.float32, "nTn"),
+    "doubles": ((8, 8, 4), "f64", np.float64, "nTn"),
+}
 
 
 @pytest.mark.parametrize("maker", MAKERS)
@@ -206,6 +229,10 @@ def test_wmma(kernel, maker):
 
 @pytest.mark.parametrize("maker", MAKERS)
 def test_wmma_through_shared_memory(maker):
-    a, b, c = random.integers(-4, 5, (64, 48)).astype(np.float16), random.integers(-4, 5, (48, 96)).astype(np.float16), np.zeros((64, 96), np.float32)
+    a, b, c = (
+        random.integers(-4, 5, (64, 48)).astype(np.float16),
+        random.integers(-4, 5, (48, 96)).astype(np.float16),
+        np.zeros((64, 96), np.float32),
+    )
     assert simt.launch(module("wmma", maker), (3, 2), 128, [a, b, c, 64, 96, 48], "gemm", races=True, uninit=True).clean
     assert np.array_equal(c, a.astype(float) @ b.astype(float))

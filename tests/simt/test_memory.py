@@ -26,7 +26,12 @@ def test_widths(kernels):
     simt.launch(kernels, 1, 32, [a, b, c, s, v, w, d, y], "widths")
     floats = (a * np.float32([1, 2, 3, 4])).astype(float).sum(1)
     assert np.allclose(y, floats + b[:, 0] - b[:, 1] + c + s + v + w + b[:, 0] + d[:, 0] - d[:, 1], rtol=1e-6)
-    c, s, u, f = np.zeros(32, np.uint8), np.zeros(32, np.int16), np.zeros((32, 4), np.uint8), np.zeros((32, 2), np.float32)
+    c, s, u, f = (
+        np.zeros(32, np.uint8),
+        np.zeros(32, np.int16),
+        np.zeros((32, 4), np.uint8),
+        np.zeros((32, 2), np.float32),
+    )
     simt.launch(kernels, 1, 32, [c, s, u, f], "narrow_stores")
     assert np.array_equal(c, 3 * T) and np.array_equal(s, -T) and np.array_equal(f, np.stack([T, -T], 1))
     assert np.array_equal(u, np.stack([T, 2 + 0 * T, 3 + 0 * T, 255 - T], 1))

@@ -1,4 +1,5 @@
-"""Lanes of a warp among themselves: every shuffle, vote and reduction; lanes wait for those they name, wherever those are."""
+"""Lanes of a warp: shuffles, votes and reductions; lanes wait for those that they name, wherever they are."""
+
 import numpy as np
 import pytest
 from fixtures import MAKERS, module
@@ -12,7 +13,9 @@ LANE = np.arange(64) % 32
 
 @pytest.fixture(params=MAKERS)
 def run(request):
-    return lambda kernel, args, threads=64, **options: simt.launch(module("warps", request.param), 1, threads, args, kernel, **options)
+    return lambda kernel, args, threads=64, **options: simt.launch(
+        module("warps", request.param), 1, threads, args, kernel, **options
+    )
 
 
 def values():
@@ -44,8 +47,23 @@ def test_votes(run):
     for warp, rows in zip(warps(x), y.reshape(15, 2, 32).swapaxes(0, 1)):
         bits = lambda flags: sum(int(f) << k for k, f in enumerate(flags))
         v = warp.astype(int)
-        everywhere = [bits(v > 50), int((v > 98).any()), 1, None, 0, 0, 0xFFFFFFFF, 1, v.sum(), (-v).max() & 0xFFFFFFFF, v.min(),
-                      np.bitwise_xor.reduce(v), np.bitwise_and.reduce(v | 96), np.bitwise_or.reduce(v), 0xFFFFFFFF]
+        everywhere = [
+            bits(v > 50),
+            int((v > 98).any()),
+            1,
+            None,
+            0,
+            0,
+            0xFFFFFFFF,
+            1,
+            v.sum(),
+            (-v).max() & 0xFFFFFFFF,
+            v.min(),
+            np.bitwise_xor.reduce(v),
+            np.bitwise_and.reduce(v | 96),
+            np.bitwise_or.reduce(v),
+            0xFFFFFFFF,
+        ]
         for row, expected in zip(rows, everywhere):
             assert expected is None or (row == expected).all()
         assert rows[3].tolist() == [bits(v % 4 == t) for t in v % 4]
@@ -80,7 +98,9 @@ def test_lanes_meet_from_different_places(run, options):
     assert y.tolist() == [t * t for t in range(64)]
 
 
-@pytest.mark.parametrize("kernel, what", [("not_all", "deadlock|named lanes do not take part"), ("not_me", "not in the mask")])
+@pytest.mark.parametrize(
+    "kernel, what", [("not_all", "deadlock|named lanes do not take part"), ("not_me", "not in the mask")]
+)
 def test_wrong_masks(run, kernel, what):
     x = values()
     if kernel == "not_all":                              # lanes that have left are not waited for

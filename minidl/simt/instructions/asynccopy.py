@@ -63,7 +63,8 @@ class Batch:
         for watching in machine.observers:
             watching.landed(self.lanes[done], self.index[done], size)
         left = ~done
-        self.lanes, self.index, self.data, self.group = self.lanes[left], self.index[left], self.data[left], self.group[left]
+        self.lanes, self.index, self.data = self.lanes[left], self.index[left], self.data[left]
+        self.group = self.group[left]
 
 
 def copies_of(machine):
@@ -76,8 +77,8 @@ def _lanes(b):
     return lambda: everyone if b.mask is None else b.mask.bool
 
 
-@effect("cp.async.ca.shared", "cp.async.cg.shared", "cp.async.ca.shared::cta", "cp.async.cg.shared::cta", order="writes",
-        writes_first=False)
+@effect("cp.async.ca.shared", "cp.async.cg.shared", "cp.async.ca.shared::cta", "cp.async.cg.shared::cta",
+        order="writes", writes_first=False)
 def copy(b):
     """cp.async.ca|cg.shared.global [to], [from], size[, source size]: bytes beyond the source size are zero."""
     copies, machine, operands = copies_of(b.machine), b.machine, list(b.ins.operands)

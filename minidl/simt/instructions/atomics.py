@@ -9,12 +9,14 @@ from ..table import effect
 from .half import PAIRED, store
 
 # old value, operand, second operand -> new value
-FUNCTIONS = {"add": lambda old, v, w: old + v, "min": lambda old, v, w: min(old, v), "max": lambda old, v, w: max(old, v),
+FUNCTIONS = {"add": lambda old, v, w: old + v,
+             "min": lambda old, v, w: min(old, v), "max": lambda old, v, w: max(old, v),
              "and": lambda old, v, w: old & v, "or": lambda old, v, w: old | v, "xor": lambda old, v, w: old ^ v,
              "exch": lambda old, v, w: v, "cas": lambda old, v, w: w if old == v else old,
              "inc": lambda old, v, w: type(old)(0) if old >= v else old + 1,
              "dec": lambda old, v, w: v if old == 0 or old > v else old - 1}
-COMMUTING = {"add": np.add, "min": np.minimum, "max": np.maximum, "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor}
+COMMUTING = {"add": np.add, "min": np.minimum, "max": np.maximum,
+             "and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor}
 
 
 @effect("atom", order="writes")

@@ -11,7 +11,7 @@ from ..table import collective, control, effect
 def warp_barrier(b):
     """bar.warp.sync mask: the named lanes meet and see each other's memory."""
     machine, members = b.machine, b.full(b.ins.operands[0], "u32")
-    if not machine.observed or b.blend and b.mask is machine.mask:      # some lanes: the scheduler has told the observers
+    if not machine.observed or b.blend and b.mask is machine.mask:       # of some lanes the scheduler tells
         return lambda: None
     everyone = np.ones(b.lanes, bool)
 

@@ -53,7 +53,8 @@ def any_logic(b):
     """Any function of three bits, given as a table: bit 4a + 2b + c of the immediate."""
     if b.ins.has("and", "or", "xor") or len(b.ins.operands) > 5:
         return _any_logic_flag(b)
-    x, y, z, d, table = b.source(1, "u32"), b.source(2, "u32"), b.source(3, "u32"), b.target(0, "u32"), b.ins.operands[4].value
+    x, y, z, d = b.source(1, "u32"), b.source(2, "u32"), b.source(3, "u32"), b.target(0, "u32")
+    table = b.ins.operands[4].value
     return lambda: np.copyto(d, lookup(x, y, z, table))
 
 
@@ -134,8 +135,8 @@ def find_nth(b):
         return found[abs(nth) - 1] if len(found) >= abs(nth) else 0xFFFFFFFF
 
     def run():
-        rows = np.broadcast_arrays(x, base & np.uint32(31), n, d)
-        d[...] = np.array([find(*map(int, item)) for item in zip(*(r.reshape(-1) for r in rows[:3]))], np.uint32).reshape(d.shape)
+        rows = [row.reshape(-1).tolist() for row in np.broadcast_arrays(x, base & np.uint32(31), n, d)[:3]]
+        d[...] = np.array([find(*item) for item in zip(*rows)], np.uint32).reshape(d.shape)
     return run
 
 
@@ -165,11 +166,12 @@ def extract(b):
     def run():
         begin, count = (start & np.uint32(255)).astype(np.int64), (length & np.uint32(255)).astype(np.int64)
         value = x.astype(wide)
-        shifted = np.where(begin < width, value >> np.minimum(begin, 63).astype(wide), value >> wide(63) if signed else wide(0))
+        shifted = value >> np.minimum(begin, 63).astype(wide)
+        shifted = np.where(begin < width, shifted, value >> wide(63) if signed else wide(0))
         keep = np.minimum(count, 64)
-        ones = np.where(keep >= 64, ~np.uint64(0), (np.uint64(1) << np.minimum(keep, 63).astype(np.uint64)) - np.uint64(1))
+        ones = (np.uint64(1) << keep.astype(np.uint64)) - np.uint64(1)           # 64 ones where the shift is by 64
         field = shifted.view(np.uint64) & ones
-        if signed:                                       # the sign: the field's highest bit that exists, or the number's
+        if signed:                                       # the field's highest bit that exists, or the number's
             top = np.minimum(begin + count - 1, width - 1).clip(0)
             sign = (count > 0) & ((value >> top.astype(wide)) & 1 == 1)
             field = np.where(sign, field | ~ones, field)
@@ -198,7 +200,8 @@ def mask(b):
     start, length, d, wrap = b.source(1, "u32"), b.source(2, "u32"), b.target(0, "u32"), b.ins.has("wrap")
 
     def run():
-        begin, count = ((v & np.uint32(31) if wrap else np.minimum(v, np.uint32(32))).astype(np.uint64) for v in (start, length))
+        limited = [v & np.uint32(31) if wrap else np.minimum(v, np.uint32(32)) for v in (start, length)]
+        begin, count = (v.astype(np.uint64) for v in limited)
         d[...] = (((np.uint64(1) << count) - np.uint64(1)) << begin).astype(np.uint32)
     return run
 

@@ -5,13 +5,14 @@ import numpy as np
 
 from ..kinds import BITS, DTYPE, HALVES, UNSIGNED, untyped
 from ..rounding import flush, widen
-from ..syntax import Negated, Pair, Sink
+from ..syntax import Negated, Pair
 from ..table import elementwise
 from .half import PAIRED, UNTYPED_OF
 
-ORDERED = {"eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
+ORDERED = {"eq": np.equal, "ne": np.not_equal,
+           "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
            "lo": np.less, "ls": np.less_equal, "hi": np.greater, "hs": np.greater_equal}
-UNORDERED = {"equ": "ne", "neu": "eq", "ltu": "ge", "leu": "gt", "gtu": "le", "geu": "lt"}     # true of NaN: not the opposite
+UNORDERED = {"equ": "ne", "neu": "eq", "ltu": "ge", "leu": "gt", "gtu": "le", "geu": "lt"}     # not the opposite
 COMBINE = {"and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor}
 NAMES = (*ORDERED, *UNORDERED, "num", "nan")
 

@@ -73,7 +73,7 @@ def _to_integer(b, into, given):
 
     def run():
         value = rounding(x())
-        low, high = value <= info.min, value >= info.max     # float(info.max) may be one more: then equal is too large, too
+        low, high = value <= info.min, value >= info.max     # (float(info.max) may be one more: equal is too large)
         inside = np.where(low | high | np.isnan(value), 0.0, value).astype(dtype)
         result = np.where(high, dtype.type(info.max), np.where(low, dtype.type(info.min), inside))
         np.copyto(d, np.where(np.isnan(value), of_nan, result), casting="unsafe")
@@ -195,10 +195,10 @@ def pack_integers(b):
     into, given, bits = kinds[0], kinds[1], BITS[kinds[0]]
     x, y, d = b.source(1, given), b.source(2, given), b.target(0, "b32")
     rest = b.source(3, "b32") if len(ins.operands) > 3 else None
-    info, width, ones = np.iinfo(DTYPE[into] if into in DTYPE else np.int32), np.uint32(bits), np.uint32((1 << bits) - 1)
+    info, width, ones = np.iinfo(DTYPE[into]), np.uint32(bits), np.uint32((1 << bits) - 1)
 
     def run():
-        high, low = (np.clip(v, info.min, info.max).astype(np.uint32) & ones for v in (x.astype(np.int64), y.astype(np.int64)))
+        high, low = (np.clip(v.astype(np.int64), info.min, info.max).astype(np.uint32) & ones for v in (x, y))
         value = low | high << width
         d[...] = value if rest is None else value | rest << np.uint32(2) * width
     return run

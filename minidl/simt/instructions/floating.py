@@ -10,7 +10,7 @@ from ..rounding import flush, fma32, fma64, narrow, odd_sum
 from ..table import elementwise
 
 DIRECTED = ("rz", "rm", "rp")
-TAIL = np.array([0x0FFFFFFF], np.uint64)       # float64 bits that are all zero where float32 could round a second time wrongly
+TAIL = np.array([0x0FFFFFFF], np.uint64)       # float64 bits, all zero where a second rounding could go wrong
 HALFWAY = np.uint64(0x10000000)                # the bit above them is set halfway between two normal float32 numbers
 LEAST_NORMAL = 2.0 ** -126
 
@@ -59,7 +59,10 @@ def arithmetic(b):
     if b.kind == "f64":
         function = {"add": exact.add, "sub": exact.add, "mul": exact.multiply, "div": exact.divide}[name]
         sign = -1.0 if name == "sub" else 1.0
-        return finished(b, d, lambda: np.copyto(d, exact.lanes(function, mode, *np.broadcast_arrays(x(), sign * y(), d)[:2])))
+
+        def lane_by_lane():
+            d[...] = exact.lanes(function, mode, *np.broadcast_arrays(x(), sign * y(), d)[:2])
+        return finished(b, d, lane_by_lane)
     return finished(b, d, lambda: _directed(d, name, mode, x(), y()))
 
 
@@ -131,8 +134,8 @@ def root(b):
         return lambda: np.copyto(d, exact.lanes(exact.divide, mode, np.ones(d.shape), np.broadcast_to(x(), d.shape)))
 
     def run():
-        wide = x().astype(np.float64)
-        d[...] = narrow(np.broadcast_to(np.sqrt(wide) if name == "sqrt" else 1.0 / wide, d.shape).copy(), "f32", mode).view(np.float32)
+        wide = np.broadcast_to(x(), d.shape).astype(np.float64)
+        d[...] = narrow(np.sqrt(wide) if name == "sqrt" else 1.0 / wide, "f32", mode).view(np.float32)
     return finished(b, d, run)
 
 
@@ -167,7 +170,8 @@ def extreme(ins, unsigned, *values):
             xb, yb = (np.ascontiguousarray(v).view(unsigned) for v in (x, y))
             chosen = np.where(equal, (xb | yb if smallest else xb & yb).view(chosen.dtype), chosen)
         if ins.has("xorsign"):
-            chosen = np.copysign(chosen, np.where(np.signbit(result) != np.signbit(other), -1.0, 1.0).astype(chosen.dtype))
+            sign = np.where(np.signbit(result) != np.signbit(other), -1.0, 1.0)
+            chosen = np.copysign(chosen, sign.astype(chosen.dtype))
         result = chosen
     return result
 

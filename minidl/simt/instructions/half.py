@@ -29,7 +29,8 @@ class Operands:
 
     def __init__(self, b, *positions):
         self.kind = PAIRED.get(b.kind, b.kind)
-        self.rows, self.ftz = [b.source(p, UNTYPED_OF[b.kind]) for p in positions], b.ins.has("ftz") and self.kind == "f16"
+        self.rows = [b.source(p, UNTYPED_OF[b.kind]) for p in positions]
+        self.ftz = b.ins.has("ftz") and self.kind == "f16"
 
     def codes(self):
         """The codes, flushed where the instruction says so."""

@@ -42,7 +42,8 @@ def _pairs(b, function):
 def carry_chain(b):
     """Sums of many words: a carry goes from an instruction with .cc to the next addc, subc or madc of the same lane."""
     ins, carry, unsigned = b.ins, b.machine.carry, UNSIGNED[BITS[b.kind]]
-    multiplies, subtract, takes = ins.name.startswith("mad"), ins.name.startswith("sub"), ins.name in ("addc", "subc", "madc")
+    multiplies, subtract = ins.name.startswith("mad"), ins.name.startswith("sub")
+    takes = ins.name in ("addc", "subc", "madc")
     operands, d, mask = [b.source(1 + k) for k in range(3 if multiplies else 2)], b.target(0), b.mask
 
     def run():
@@ -102,7 +103,8 @@ def multiply(b):
     z, scratch = b.source(3), b.machine.scratch(kind, 0, b.shape)
     if ins.has("hi"):
         if ins.has("sat"):
-            return lambda: np.copyto(d, np.clip(product(x, y)[1].astype(np.int64) + z, -1 << 31, (1 << 31) - 1), casting="unsafe")
+            low, high = -1 << 31, (1 << 31) - 1
+            return lambda: np.copyto(d, np.clip(product(x, y)[1].astype(np.int64) + z, low, high), casting="unsafe")
         return lambda: np.add(product(x, y)[1], z, d)
 
     def mad():

@@ -1,5 +1,4 @@
 """Loads and stores: ld, ldu, st, of one to eight values per lane, in every space."""
-import numpy as np
 
 from ..access import Part, check_written, effect_of, locator, observer, space_of, stack_locator
 from ..kinds import BITS, DTYPE

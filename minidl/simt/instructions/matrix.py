@@ -97,7 +97,7 @@ class Shape:
         lane, pair = np.arange(lanes), 2 if self.d == "f16" else 1
         register = np.arange(self.rows // 8 * (2 // pair))
         half, e = (register, np.arange(2)) if pair == 2 else (register // 2, register % 2)
-        row = np.asarray(a_of)[:, None, None, None] * self.rows + half[:, None, None] * 8 + (lane % 32 // 4)[None, :, None]
+        row = np.asarray(a_of)[:, None, None, None] * self.rows + half[:, None, None] * 8 + (lane % 32 // 4)[:, None]
         within = e[None, None, None, :] if pair == 2 else e[None, :, None, None]
         column = np.asarray(b_of)[:, None, None, None] * 8 + (lane % 4 * 2)[None, None, :, None] + within
         place = (lane // 32 * count_a * self.rows)[None, None, :, None] + row
@@ -121,8 +121,8 @@ def multiply(b):
                               for operands in (a_names, b_names, [ins.operands[3] for ins in group]))
     result = b.write_rows([r for ins in group for r in parts(ins.operands[0])], word).view(RESULT[shape.d])
     a_at, b_at = shape.places_of_a(len(a_names), lanes), shape.places_of_b(len(b_names), lanes)
-    d_at = shape.places_of_d([a_names.index(i.operands[1]) for i in group], [b_names.index(i.operands[2]) for i in group],
-                             len(a_names), len(b_names), lanes)
+    a_of, b_of = [a_names.index(i.operands[1]) for i in group], [b_names.index(i.operands[2]) for i in group]
+    d_at = shape.places_of_d(a_of, b_of, len(a_names), len(b_names), lanes)
     flops, saturate = 2 * shape.rows * shape.columns * shape.depth * len(group), b.ins.has("satfinite")
 
     def run():

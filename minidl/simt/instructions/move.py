@@ -9,6 +9,7 @@ from ..syntax import Special, Vector
 from ..table import effect, elementwise
 
 EARLIER = 1_000_000              # what clocks showed when the launch began
+SPACES = ("global", "shared", "local", "const", "param")
 CLOCKS = ("%clock", "%clock64", "%clock_hi", "%globaltimer", "%globaltimer_lo", "%globaltimer_hi")
 
 
@@ -66,7 +67,7 @@ def _pack(b, count):
 def convert_address(b):
     """Between an address in one space's window (from 0) and a generic one. Global addresses are generic already."""
     d, x, kind = b.target(0), b.source(1), b.kind
-    space = next(m.partition("::")[0] for m in b.ins.opcode if m.partition("::")[0] in ("global", "shared", "local", "const", "param"))
+    space = next(name for name in (m.partition("::")[0] for m in b.ins.opcode) if name in SPACES)
     base = DTYPE[kind].type(WINDOW[space] if space in ("shared", "local") else 0)
     return partial(np.subtract if b.ins.has("to") else np.add, x, base, d)
 

@@ -11,7 +11,8 @@ from ..table import elementwise
 
 FUNCTIONS = {"vadd": np.add, "vsub": np.subtract, "vavrg": lambda x, y: (x + y + (x + y >= 0)) >> 1,
              "vabsdiff": lambda x, y: np.abs(x - y), "vmin": np.minimum, "vmax": np.maximum}
-COMPARE = {"eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal}
+COMPARE = {"eq": np.equal, "ne": np.not_equal,
+           "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal}
 
 
 def _parts(words, kind, count):
@@ -33,7 +34,7 @@ def simd(b):
     kinds = ins.kinds()
     into, a_kind, b_kind = kinds[0] if name != "vset" else "u32", kinds[-2], kinds[-1]
     bits, function = 32 // count, COMPARE[ins.first(COMPARE)] if name == "vset" else FUNCTIONS[name]
-    x, y, z, d = b.full(operands[1], "u32"), b.full(operands[2], "u32"), b.full(operands[3], "u32"), b.write(operands[0], "u32")
+    (x, y, z), d = (b.full(o, "u32") for o in operands[1:4]), b.write(operands[0], "u32")
     low, high = _range(into, bits)
     shifts = (np.arange(count) * bits).astype(np.uint64)
     if any(m in ins.text for m in (".b0", ".h0", ".b1", ".h1", ".b2", ".b3", ".b7")):

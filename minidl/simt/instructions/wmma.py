@@ -14,10 +14,11 @@ from ..kinds import BITS, DTYPE, UNSIGNED
 from ..observe import Effect
 from ..syntax import parts
 from ..table import collective
-from .matrix import RESULT, accumulate, numbers
+from .matrix import INTEGER, RESULT, accumulate, numbers
 from .warp import require
 
-SHAPES = {"m16n16k16": (16, 16, 16), "m32n8k16": (32, 8, 16), "m8n32k16": (8, 32, 16), "m16n16k8": (16, 16, 8), "m8n8k4": (8, 8, 4)}
+SHAPES = {"m16n16k16": (16, 16, 16), "m32n8k16": (32, 8, 16), "m8n32k16": (8, 32, 16), "m16n16k8": (16, 16, 8),
+          "m8n8k4": (8, 8, 4)}
 
 
 class Fragment:
@@ -35,7 +36,7 @@ class Fragment:
         slots = registers * self.per
         needed = rows * columns // 32
         lane, slot = np.arange(32)[:, None], np.arange(slots)[None] % needed
-        pair = min(2, needed)                            # two neighbours in a lane, four lanes to eight columns, rows after
+        pair = min(2, needed)                            # a lane holds two neighbours, the next lane the next two
         within, tile = slot % pair, slot // pair
         linear = (tile * 32 + lane) * pair + within
         self.at = linear
@@ -89,7 +90,8 @@ class Walk:
             stride = np.uint64(fragment.columns if self.b.ins.has("row") else fragment.rows)
         self.mask.set(True if self.b.mask is None else self.b.mask.bool)
         for slot in range(fragment.at.shape[1]):
-            element = np.tile(lines[:, slot], warps).astype(np.uint64) * stride + np.tile(places[:, slot], warps).astype(np.uint64)
+            line, place = (np.tile(x[:, slot], warps).astype(np.uint64) for x in (lines, places))
+            element = line * stride + place
             np.add(self.base, element * np.uint64(self.size), self.row)
             for part in self.where():
                 yield slot, part
@@ -159,8 +161,9 @@ def multiply(b):
 
     def values(fragment, rows, kind, shape):
         codes = fragment.scatter(rows)
-        typed = codes.view(RESULT[kind]) if kind in RESULT and kind != "f16" else numbers(codes.view(DTYPE[kind] if kind in ("s8", "u8") else codes.dtype), kind)
-        return typed.reshape(-1, *shape)
+        if kind in RESULT and kind != "f16":
+            return codes.view(RESULT[kind]).reshape(-1, *shape)
+        return numbers(codes.view(DTYPE[kind]) if kind in INTEGER else codes, kind).reshape(-1, *shape)
 
     def run():
         if b.mask is not None:
