@@ -9,7 +9,6 @@ BITS = {"pred": 1,
         "b128": 128}
 UNSIGNED: dict[int, np.dtype] = {1: np.dtype(bool), 8: np.dtype("u1"), 16: np.dtype("u2"), 32: np.dtype("u4"),
                                  64: np.dtype("u8")}
-                                 64: np.dtype("u8")}
 SIGNED: dict[int, np.dtype] = {8: np.dtype("i1"), 16: np.dtype("i2"), 32: np.dtype("i4"), 64: np.dtype("i8")}
 FLOAT: dict[int, np.dtype] = {16: np.dtype("f2"), 32: np.dtype("f4"), 64: np.dtype("f8")}
 # types without a NumPy dtype (bfloat16, packed pairs, eight-bit floats) are held as their bits
