@@ -1,5 +1,5 @@
 """How instructions reach memory: an address operand becomes checked indices into regions, and observers hear of it."""
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,7 +13,8 @@ ORDERS = {"relaxed": "relaxed", "acquire": "acquire", "release": "release", "acq
 SCOPES = ("cta", "cluster", "gpu", "sys")
 
 
-class Part(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Part:
     """The lanes of an access that are in one space.
 
     Attributes:
@@ -24,7 +25,7 @@ class Part(NamedTuple):
     """
     space: str
     region: Region
-    index: np.ndarray
+    index: np.ndarray            # type: ignore[assignment]  # (a tuple has a method of that name)
     active: np.ndarray | None
 
 

@@ -286,8 +286,8 @@ class Scheduler:
         if self._idle_rounds > IDLE_ROUNDS:
             lanes = self.alive.bool & (self.waiting == READY)
             block = self.program.blocks[int(self.next[lanes.argmax()])]
-            what = (f"{int(lanes.sum())} lanes poll memory that nobody changes (if they wait for another block, launch with "
-                    "cooperative=True, so that all blocks run at once)")
+            what = (f"{int(lanes.sum())} lanes poll memory that nobody changes (if they wait for another block, launch "
+                    "with cooperative=True, so that all blocks run at once)")
             raise self.machine.fault((block.instructions or [block.ending])[0], what, lanes)
 
     def _deadlock(self):

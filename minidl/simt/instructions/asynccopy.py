@@ -2,6 +2,7 @@
 
 A copy lands when its thread waits for its group, never earlier: reading it before the wait gives what was there before.
 """
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -165,7 +166,7 @@ def arrive(b):
             here = machine.lane == lane
             copies.land(here, None)
             if tell:
-                tell(part._replace(active=here))
+                tell(replace(part, active=here))
             change(memory, index, arrivals=1)
         for lane, index in zip(who, at):
             change(memory, index, arrivals=-extra)
