@@ -63,6 +63,13 @@ class Machine:
         self.scratch_rows, self.alive, self.mask, self.guard = {}, Mask(self.lanes), Mask(self.lanes), Mask(self.lanes)
         self.schedule = Scheduler(self)
 
+    @property
+    def bytes(self):
+        """About how much memory the machine takes."""
+        rows = [rows for file in self.files.values() for rows in file.rows.values()] + [*self.scratch_rows.values()]
+        windows = [self.spaces[name].region.data for name in ("shared", "local")]
+        return sum(array.nbytes for array in (*rows, *windows)) + 4096 * len(self._bound)
+
     def prepare(self, memory, grid, arguments, observers=(), seed=None, limit=20_000_000):
         """Make ready for a launch.
 

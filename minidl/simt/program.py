@@ -45,7 +45,6 @@ class Program:
     starts: dict = field(default_factory=dict)           # (function name, instruction index) -> block number
     recursive: set = field(default_factory=set)          # names of functions that may be active twice on a lane
     addresses: dict = field(default_factory=dict)        # function name -> number, for calls through pointers
-    machines: list = field(default_factory=list)         # that have run it; `launch` keeps a few
 
     @cached_property
     def layout(self):
