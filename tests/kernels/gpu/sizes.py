@@ -46,7 +46,9 @@ CASES = {
     "int8_linear": [((*draw((70, 200)), RNG.integers(-128, 128, (33, 200)).astype("int8"), RNG.random(33) / 100,
                       *draw((33,))), {})],
     "conv2d": [(draw((8, 24, 12, 13), (136, 24, 3, 3), (136,)), {"padding": 1}),
-               (draw((2, 32, 11, 9), (48, 16, 3, 2), (48,)), {"stride": (3, 2), "dilation": (1, 2), "groups": 2})],
+               (draw((2, 32, 11, 9), (48, 16, 3, 2), (48,)), {"stride": (3, 2), "dilation": (1, 2), "groups": 2}),
+               (draw((3, 20, 11, 9), (40, 1, 3, 3), (40,)), {"stride": 2, "padding": 1, "groups": 20}),
+               (draw((2, 12, 9, 18), (12, 1, 5, 5), None), {"padding": 2, "groups": 12})],
     "attention": [
         (draw((1, 2, 70, 64), (1, 2, 133, 64), (1, 2, 133, 64), None, None), {"is_causal": True, "offset": 60}),
         (draw((2, 67, 24), (2, 65, 24), (2, 65, 24), (2, 67, 65), None), {}),
