@@ -17,6 +17,7 @@ A symbol that occurs only there is computed by the op: unchecked.
 """
 import re
 from dataclasses import dataclass
+from math import prod
 
 from .errors import ArgumentError, ShapeError, message
 
@@ -175,3 +176,18 @@ def unbroadcast_axes(shape, target):
                 raise ShapeError(message("sum_to", "shape", f"one that broadcasts to {tuple(shape)}", tuple(target)))
             axes.append(i)
     return tuple(axes)
+
+
+def row_size(shape, normalized_shape, *affine):
+    """How many elements a row that is normalised has; 0 where the shapes do not agree on the last axes.
+
+    Args:
+        shape: of the array.
+        normalized_shape: its last axes as an int or a sequence; None: those of the first of `affine`, or the last one.
+        affine: shapes of weights and biases; None: left out.
+    """
+    given = [a for a in affine if a is not None]
+    row = (given or [shape[-1:]])[0] if normalized_shape is None else normalized_shape
+    row = (row,) if isinstance(row, int) else tuple(row)
+    fits = row and shape[len(shape) - len(row):] == row and all(a == row for a in given)
+    return prod(row) if fits else 0

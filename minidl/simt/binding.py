@@ -1,6 +1,6 @@
 """What an instruction's family sees when it turns the instruction into a closure: rows of registers to read and
 write."""
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -205,6 +205,14 @@ class Binding:
     def alone(self):
         """A Binding of each instruction of the group by itself."""
         return [Binding(self.machine, [ins], self.mask, self.blend) for ins in self.group]
+
+    def running(self):
+        """The booleans of the lanes that run at this moment; not to be written."""
+        return self._everyone if self.mask is None else self.mask.bool
+
+    @cached_property
+    def _everyone(self):
+        return np.ones(self.lanes, bool)
 
     @property
     def active(self):

@@ -3,6 +3,7 @@ from functools import cache
 from math import prod
 
 from ...dispatch import Kernel, register
+from ...shapes import row_size
 from .arrays import column_sum, dense, parts_of, unless_served
 from .launch import cdiv, launch
 
@@ -10,12 +11,7 @@ from .launch import cdiv, launch
 
 
 def _columns(x, params, *affine):
-    """How many elements a row has; 0 where weight, bias and normalized_shape do not agree on x's last axes."""
-    shape = params["normalized_shape"]
-    shape = next((a.shape for a in affine if a is not None), x.shape[-1:]) if shape is None else shape
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    fits = shape and x.shape[x.ndim - len(shape):] == shape and all(a is None or a.shape == shape for a in affine)
-    return prod(shape) if fits else 0
+    return row_size(x.shape, params["normalized_shape"], *[None if a is None else a.shape for a in affine])
 
 
 def _odd_rows(arrays, params):

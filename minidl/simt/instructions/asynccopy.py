@@ -73,11 +73,6 @@ def copies_of(machine):
     return machine.part(Copies)
 
 
-def _lanes(b):
-    everyone = np.ones(b.lanes, bool)
-    return lambda: everyone if b.mask is None else b.mask.bool
-
-
 @effect("cp.async.ca.shared", "cp.async.cg.shared", "cp.async.ca.shared::cta", "cp.async.cg.shared::cta",
         order="writes", writes_first=False)
 def copy(b):
@@ -87,7 +82,7 @@ def copy(b):
         operands.pop()
     size = operands[2].value
     wanted = _source_size(b, operands[3] if len(operands) > 3 else None, size)
-    reading, lanes = Mask(b.lanes), _lanes(b)
+    reading, lanes = Mask(b.lanes), b.running
     to, source = locator(b, operands[0], "shared", size, b.mask), locator(b, operands[1], "global", size, reading)
     note_read = observer(b, Effect("read", size, form="cp.async"))
     note_write = observer(b, Effect("copy", size, form="cp.async"))
@@ -130,7 +125,7 @@ def _source_size(b, operand, size):
 @effect("cp.async.commit_group", order="writes", writes_first=False)
 def commit(b):
     """The lane's copies so far form a group."""
-    copies, lanes = copies_of(b.machine), _lanes(b)
+    copies, lanes = copies_of(b.machine), b.running
 
     def run():
         active = lanes()
@@ -144,7 +139,7 @@ def commit(b):
 @effect("cp.async.wait_group", "cp.async.wait_all", order="writes", writes_first=False)
 def wait(b):
     """Wait until at most n of the lane's groups are in flight; wait_all: none, and no copy outside a group."""
-    copies, lanes = copies_of(b.machine), _lanes(b)
+    copies, lanes = copies_of(b.machine), b.running
     keep = b.ins.operands[0].value if b.ins.operands else None
     return lambda: copies.land(lanes(), keep)
 

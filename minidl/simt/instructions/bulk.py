@@ -75,7 +75,7 @@ def _sizes(b, operand):
     row = b.full(operand, "u32")
 
     def sizes():
-        active = np.ones(b.lanes, bool) if b.mask is None else b.mask.bool
+        active = b.running()
         if (row[active] % PIECE).any() or not row[active].all():
             raise Fault(f"a size that is no multiple of {PIECE} bytes, or 0: {b.machine.describe(b.ins)}", b.ins.text,
                         b.machine.where(b.ins))
@@ -156,14 +156,14 @@ def to_global(b):
 def commit(b):
     """The lane's copies from shared memory so far form a group."""
     groups = b.machine.part(Groups)
-    return lambda: groups.commit(np.ones(b.lanes, bool) if b.mask is None else b.mask.bool)
+    return lambda: groups.commit(b.running())
 
 
 @effect("cp.async.bulk.wait_group")
 def wait(b):
     """cp.async.bulk.wait_group[.read] n: at most n of the lane's groups are under way."""
     groups, keep = b.machine.part(Groups), b.ins.operands[0].value
-    return lambda: groups.land(np.ones(b.lanes, bool) if b.mask is None else b.mask.bool, keep)
+    return lambda: groups.land(b.running(), keep)
 
 
 @effect("cp.async.bulk.prefetch", writes_first=False)

@@ -83,7 +83,7 @@ def shuffle(b):
 def active_mask(b):
     """d = the mask of lanes that execute it now."""
     d = b.target(0)
-    return lambda: np.copyto(d, np.repeat(warp_bits(np.ones(b.lanes, bool) if b.mask is None else b.mask.bool), 32))
+    return lambda: np.copyto(d, np.repeat(warp_bits(b.running()), 32))
 
 
 @collective("vote.sync", members=lambda ins: ins.operands[2], order="free")
@@ -111,7 +111,7 @@ def vote(b):
 
 def _groups(b, members):
     """For every warp that takes part, the lanes of each set that a lane names: (lanes of the set), one by one."""
-    active = np.ones(b.lanes, bool) if b.mask is None else b.mask.bool
+    active = b.running()
     for warp in np.nonzero(active.reshape(-1, 32).any(1))[0]:
         lanes = np.arange(warp * 32, warp * 32 + 32)
         lanes = lanes[active[lanes]]

@@ -234,8 +234,7 @@ def _fragments(rows, shape):
 
 def _active(b):
     """Which warps run."""
-    lanes = np.ones(b.lanes, bool) if b.mask is None else b.mask.bool
-    return lanes.reshape(-1, 32).any(1)
+    return b.running().reshape(-1, 32).any(1)
 
 
 @collective("wgmma.fence")
