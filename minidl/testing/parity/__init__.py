@@ -32,4 +32,4 @@ def runs(*families):
 
 __all__ = ["Case", "RUNNERS", "Run", "cases", "load", "runs"]
 
-from . import audio, layers, optimizers, recurrent, vision  # noqa: E402, F401  (each registers its runners)
+from . import audio, classification, layers, optimizers, recurrent, vision  # noqa: E402, F401  (each registers its runners)

@@ -1,0 +1,174 @@
+"""The names of an official checkpoint beside ours: a table, read both ways.
+
+    KeyMap([("vit.encoder.layer.{i}.attention.attention.[query|key|value].*", "blocks.{i}.attn.qkv.*"),
+            ("transformer.h.{i}.attn.c_attn.weight", "blocks.{i}.attn.qkv.weight", "T"),
+            ("vit.embeddings.position_ids", None)])
+
+A row is (official, ours) or (official, ours, how).  `{i}` stands for a number, `*` at the end for the rest of the name.
+`[a|b|c]`, on one side, for tensors that the other side holds as one, joined along the first axis.  How: "T", the
+matrix is transposed.  Ours None: checkpoints may hold it, we do not.  What no row matches keeps its name.
+"""
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import ArgumentError, message
+
+_NUMBER = re.compile(r"\d+")
+_SLOT = re.compile(r"\{(\w+)\}")
+_PARTS = re.compile(r"\[([^\]]+)\]")
+
+
+def _outline(name):
+    """A name without its numbers."""
+    return _NUMBER.sub("#", name)
+
+
+class _Source(NamedTuple):
+    """Where a tensor of one side comes from on the other."""
+
+    names: tuple                   # several: joined
+    part: tuple = (0, 1)           # (index, number of parts) of a tensor that is to be split
+    transposed: bool = False
+
+
+class _Side:
+    """One side's template: matches names, and writes them."""
+
+    def __init__(self, template):
+        parts = _PARTS.search(template)
+        self.words = tuple(parts[1].split("|")) if parts else (None,)
+        self.template = _PARTS.sub("[]", template)
+        self.rest = template.endswith("*")
+        self.patterns = [self._pattern(word) for word in self.words]
+        outlines = [re.escape(_outline(_SLOT.sub("0", self.template.removesuffix("*").replace("[]", word or ""))))
+                    for word in self.words]
+        self.outline = re.compile("(?:" + "|".join(outlines) + ")" + ".+" * self.rest)
+
+    def _pattern(self, word):
+        text = re.escape(self.template).replace(re.escape("[]"), re.escape(word or ""))
+        text = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>\\d+)", text)
+        return re.compile(text.removesuffix(r"\*") + "(?P<rest>.+)" if self.rest else text)
+
+    def match(self, name):
+        """(index of the word in brackets, {slot: text}), or None."""
+        for index, pattern in enumerate(self.patterns):
+            if found := pattern.fullmatch(name):
+                return index, found.groupdict()
+        return None
+
+    def names(self, values):
+        """The names, one per word in brackets."""
+        text = _SLOT.sub(lambda m: values[m[1]], self.template)
+        text = text.removesuffix("*") + values["rest"] if self.rest else text
+        return tuple([text.replace("[]", word or "") for word in self.words])
+
+
+class _Row:
+    def __init__(self, official, ours, how=""):
+        self.official, self.ours = _Side(official), None if ours is None else _Side(ours)
+        self.transposed = how == "T"
+        slots = [set(_SLOT.findall(t)) for t in (official, ours or official)]
+        if how not in ("", "T") or slots[0] != slots[1] or self.ours and (
+                self.official.rest != self.ours.rest or min(len(s.words) for s in (self.official, self.ours)) > 1):
+            raise ArgumentError(message("KeyMap", "row", "the same slots on both sides, brackets on one, and T or nothing",
+                                        (official, ours, how)))
+
+    def across(self, name, here, there):
+        """[(name on the other side, its _Source)] of a tensor on this side; None: this row is another's."""
+        found = here.match(name)
+        if found is None:
+            return None
+        index, values = found
+        if there is None:
+            return []
+        names, others = here.names(values), there.names(values)
+        if len(others) > 1:
+            return [(o, _Source((name,), (i, len(others)), self.transposed)) for i, o in enumerate(others)]
+        return [(others[0], _Source(names, (0, 1), self.transposed))]
+
+
+class KeyMap:
+    """A table of official names and ours. See the module's docstring.
+
+    Args:
+        rows: of (official, ours) or (official, ours, how); the first that matches counts.
+
+    Raises:
+        ArgumentError: a row that cannot be read both ways.
+    """
+
+    def __init__(self, rows=()):
+        self.rows = [_Row(*row) for row in rows]
+        self._by_outline: dict = {}
+
+    def _rows_for(self, name, side):
+        """The rows whose template on a side fits the name, numbers aside: few, and the same for every layer."""
+        key = side, _outline(name)
+        if key not in self._by_outline:
+            self._by_outline[key] = [row for row in self.rows if (end := getattr(row, side)) is not None
+                                     and end.outline.fullmatch(key[1])]
+        return self._by_outline[key]
+
+    def _plan(self, names, here, there):
+        plan: dict = {}
+        for name in names:
+            for row in self._rows_for(name, here):
+                targets = row.across(name, getattr(row, here), getattr(row, there))
+                if targets is not None:
+                    break
+            else:
+                targets = [(name, _Source((name,)))]
+            for target, source in targets:
+                plan.setdefault(target, source)
+        return plan
+
+    def read(self, official):
+        """The tensors of an official checkpoint under our names: a Mapping; each is made when it is asked for.
+
+        One that needs several, of which some are not there, is not there.
+        """
+        return _Renamed(official, self._plan(official, "official", "ours"))
+
+    def write(self, ours):
+        """Our tensors under the official names, likewise."""
+        return _Renamed(ours, self._plan(ours, "ours", "official"))
+
+    def official_name(self, name):
+        """The official name, or names, of a tensor of ours; for messages."""
+        (name, source), *others = self._plan([name], "ours", "official").items()
+        return " + ".join([name, *[n for n, _ in others]])
+
+
+class _Renamed(Mapping):
+    def __init__(self, tensors, plan):
+        self._tensors = tensors
+        self._plan = {name: source for name, source in plan.items() if all(n in tensors for n in source.names)}
+
+    def __getitem__(self, name):
+        source = self._plan[name]
+        parts = [self._tensors[n] for n in source.names]
+        index, count = source.part
+        array = parts[0]
+        if len(parts) == 1 and count == 1 and not source.transposed:
+            return array
+        parts = [np.asarray(p) for p in parts]
+        array = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        array = np.swapaxes(array, -1, -2) if source.transposed else array
+        size = len(array) // count
+        return array[index * size:(index + 1) * size] if count > 1 else array
+
+    def sources(self, name):
+        """The names, on the other side, of what a tensor is made of."""
+        return self._plan[name].names
+
+    def __contains__(self, name):
+        return name in self._plan
+
+    def __iter__(self):
+        return iter(self._plan)
+
+    def __len__(self):
+        return len(self._plan)

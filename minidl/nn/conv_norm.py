@@ -1,0 +1,42 @@
+"""A convolution, its batch norm and an activation, as one step where nothing learns."""
+from .. import ops, tape
+
+ACTIVATIONS = {"none": lambda x: x, "relu": ops.relu, "silu": ops.silu, "gelu": ops.gelu}
+
+
+def conv_norm(x, conv, norm, activation="none"):
+    """activation(norm(conv(x))), x (N, C, H, W) -> (N, O, P, Q).
+
+    In evaluation, where nothing is recorded, the norm goes into the filters: one convolution.  The folded filters are
+    kept with the norm for as long as nothing changes what they were made of.
+
+    Args:
+        x (N, C, H, W): images.
+        conv: a Conv2d.
+        norm: the BatchNorm2d behind it.
+        activation: "none", "relu", "silu" or "gelu".
+    """
+    if norm.training or tape.recording() or not norm.track_running_stats or conv.padding_mode != "zeros" \
+            or conv._hooks is not None or norm._hooks is not None:
+        return ACTIVATIONS[activation](norm(conv(x)))
+    weight, bias = _folded(conv, norm)
+    return ops.conv2d_activation(x, weight, bias, None, conv.stride, conv.padding, conv.dilation, conv.groups, activation)
+
+
+def _folded(conv, norm):
+    """(weight (O, I, R, S), bias (O)) of the convolution that is both.
+
+    Source: Jacob et al. 2017, arXiv:1712.05877, section 3.2, eq. 14.
+    """
+    parts = conv.weight, conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var
+    arrays = [p.data for p in parts if p is not None]
+    state = [(a, tape.mutations.get(id(tape.owner(a)), (0,))[0]) for a in arrays]
+    kept = vars(norm).get("_fold")
+    if kept is None or len(kept[0]) != len(state) or any(a is not b or m != n for (a, m), (b, n) in zip(kept[0], state)):
+        scale = ops.rsqrt(norm.running_var + norm.eps)
+        scale = scale if norm.weight is None else scale * norm.weight
+        shift = -norm.running_mean if conv.bias is None else conv.bias - norm.running_mean
+        shift = shift * scale if norm.bias is None else shift * scale + norm.bias
+        weight = conv.weight * ops.reshape(scale, (-1, *[1] * (conv.weight.ndim - 1)))
+        vars(norm)["_fold"] = kept = state, weight.detach(), shift.detach()
+    return kept[1:]

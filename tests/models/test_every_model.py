@@ -1,0 +1,37 @@
+"""What every registered model keeps: official counts and names, gradients, independence, learning, round trips."""
+from pathlib import Path
+
+import pytest
+
+from minidl import models
+from minidl.models.registry import entries
+from minidl.testing import modelcheck
+
+PARITY = Path(__file__).parents[1] / "parity"
+CLASSES = {e.model.__name__: e for e in entries().values()}
+
+
+@pytest.mark.parametrize("name", [n for n, e in entries().items() if e.official])
+def test_official_counts_names_and_shapes(name):
+    modelcheck.check_official(PARITY, name)
+
+
+@pytest.mark.parametrize("check", modelcheck.CHECKS.values(), ids=modelcheck.CHECKS)
+@pytest.mark.parametrize("entry", CLASSES.values(), ids=CLASSES)
+def test_tiny(entry, check):
+    check(entry)
+
+
+def test_every_official_net_of_a_family_that_is_here_is_claimed():
+    """A net whose family has models, but that none of them says to be, has been forgotten."""
+    counts, _ = modelcheck.official(PARITY)
+    claimed = {net for e in entries().values() for net in e.official}
+    families = {net.rstrip("0123456789_") for net in claimed}
+    assert not [net for net in counts if net.rstrip("0123456789_") in families and net not in claimed]
+    assert claimed <= set(counts)
+
+
+@pytest.mark.parametrize("name", models.list_models())
+def test_describe(name):
+    told = models.describe(name)
+    assert told.num_parameters > 0 and told.paper and name in str(told)
