@@ -8,7 +8,7 @@ from pathlib import Path
 from .device import Device
 from .launch import use
 
-INFRASTRUCTURE = {"__init__", "arrays", "device", "launch", "library"}
+INFRASTRUCTURE = {"__init__", "arrays", "device", "heads", "launch", "library"}
 
 use(Device())
 
