@@ -3,7 +3,7 @@ import json
 from pathlib import Path
 
 from .. import nn
-from ..errors import ArgumentError, CheckpointError, message
+from ..errors import CheckpointError, message
 from .features import FeaturePyramid
 from .registry import entries, find
 from .weights import load_weights
@@ -62,7 +62,8 @@ def from_pretrained(directory, **config):
     try:
         told = json.loads((directory / "config.json").read_text())
     except (OSError, ValueError) as error:
-        raise CheckpointError(message("from_pretrained", "directory", f"a config.json in {directory}", error)) from error
+        expected = f"a config.json in {directory}"
+        raise CheckpointError(message("from_pretrained", "directory", expected, error)) from error
     kind, made = _from_config(told)
     return _loaded(kind, made.replace(**config), directory, new_head="num_classes" in config).eval()
 

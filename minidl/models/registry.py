@@ -16,7 +16,7 @@ from ..errors import ArgumentError, message
 from .config import near
 
 # Where models are registered, a module an architecture; loaded when the first name is asked for.
-MODULES = ("vision.resnet",)
+MODULES = ("vision.resnet", "vision.efficientnet")
 
 TASKS = ("image-classification", "image-segmentation", "object-detection", "text", "sequence", "forecasting", "speech",
          "image-generation")
@@ -64,7 +64,8 @@ def family(model, task, paper, inputs=None, labels=None):
         def register(make_config):
             key = name or make_config.__name__
             if key in REGISTRY or task not in TASKS:
-                raise ArgumentError(message("register", "name, task", f"a new name and one of {', '.join(TASKS)}", (key, task)))
+                expected = f"a new name and one of {', '.join(TASKS)}"
+                raise ArgumentError(message("register", "name, task", expected, (key, task)))
             first = next(iter(model.layouts))
             official = {net: layout for one in nets for net, layout in
                         (one.items() if isinstance(one, dict) else [(one, first)])}
@@ -104,7 +105,8 @@ def list_models(pattern="*", task=None):
         ArgumentError: no such task.
     """
     if task is not None and task not in TASKS:
-        raise ArgumentError(message("list_models", "task", f"one of {', '.join(TASKS)}", repr(task), near(str(task), TASKS)))
+        expected = f"one of {', '.join(TASKS)}"
+        raise ArgumentError(message("list_models", "task", expected, repr(task), near(str(task), TASKS)))
     return sorted(name for name, e in entries().items() if fnmatchcase(name, pattern) and task in (None, e.task))
 
 

@@ -132,10 +132,10 @@ class _Checked(Mapping):
         value = self._found[name]
         if name in self._unchecked:
             array = np.asarray(value)
-            if is_float(array.dtype) and not np.isfinite(array.astype(np.float32) if array.dtype.itemsize < 4 else array).all():
-                raise CheckpointError(message("load_weights", "weights", "finite numbers",
-                                              f"NaN or infinity in {' + '.join(self.sources(name))}",
-                                              "Nothing was changed. With check_finite=False they are taken as they are."))
+            if is_float(array.dtype) and not np.isfinite(array).all():
+                got = f"NaN or infinity in {' + '.join(self.sources(name))}"
+                raise CheckpointError(message("load_weights", "weights", "finite numbers", got, "Nothing was changed. "
+                                              "With check_finite=False they are taken as they are."))
             self._unchecked.remove(name)
         return value
 

@@ -56,9 +56,13 @@ class _Conv(_Layer):
             return [(t // 2, t - t // 2) for t in totals]
         return [(0, 0)] * self.axes if self.padding == "valid" else [(p, p) for p in self.padding]
 
+    def pads(self, shape):
+        """The padding of an input (N, C, *), as the op takes it."""
+        return self.padding
+
     def forward(self, x):
         """x (N, C, *) -> (N, O, *)."""
-        padding = self.padding
+        padding = self.pads(x.shape)
         if self.padding_mode != "zeros":
             x, padding = ops.pad(x, self._widths(), self.padding_mode), 0
         return self.op(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)

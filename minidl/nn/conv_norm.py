@@ -1,7 +1,9 @@
 """A convolution, its batch norm and an activation, as one step where nothing learns."""
 from .. import ops, tape
 
-ACTIVATIONS = {"none": lambda x: x, "relu": ops.relu, "silu": ops.silu, "gelu": ops.gelu}
+ACTIVATIONS = {"none": lambda x: x, "relu": ops.relu, "silu": ops.silu, "gelu": ops.gelu, "relu6": ops.relu6,
+               "leaky_relu": ops.leaky_relu, "mish": ops.mish}
+FUSED = "none", "relu", "silu", "gelu"                 # what the op does in the same pass
 
 
 def conv_norm(x, conv, norm, activation="none"):
@@ -14,13 +16,15 @@ def conv_norm(x, conv, norm, activation="none"):
         x (N, C, H, W): images.
         conv: a Conv2d.
         norm: the BatchNorm2d behind it.
-        activation: "none", "relu", "silu" or "gelu".
+        activation: "none", "relu", "relu6", "silu", "gelu", "mish" or "leaky_relu" (of slope 0.01).
     """
     if norm.training or tape.recording() or not norm.track_running_stats or conv.padding_mode != "zeros" \
             or conv._hooks is not None or norm._hooks is not None:
         return ACTIVATIONS[activation](norm(conv(x)))
     weight, bias = _folded(conv, norm)
-    return ops.conv2d_activation(x, weight, bias, None, conv.stride, conv.padding, conv.dilation, conv.groups, activation)
+    fused, last = (activation, "none") if activation in FUSED else ("none", activation)
+    return ACTIVATIONS[last](ops.conv2d_activation(x, weight, bias, None, conv.stride, conv.pads(x.shape), conv.dilation,
+                                                   conv.groups, fused))
 
 
 def _folded(conv, norm):
@@ -32,7 +36,7 @@ def _folded(conv, norm):
     arrays = [p.data for p in parts if p is not None]
     state = [(a, tape.mutations.get(id(tape.owner(a)), (0,))[0]) for a in arrays]
     kept = vars(norm).get("_fold")
-    if kept is None or len(kept[0]) != len(state) or any(a is not b or m != n for (a, m), (b, n) in zip(kept[0], state)):
+    if kept is None or not _same(kept[0], state):
         scale = ops.rsqrt(norm.running_var + norm.eps)
         scale = scale if norm.weight is None else scale * norm.weight
         shift = -norm.running_mean if conv.bias is None else conv.bias - norm.running_mean
@@ -40,3 +44,8 @@ def _folded(conv, norm):
         weight = conv.weight * ops.reshape(scale, (-1, *[1] * (conv.weight.ndim - 1)))
         vars(norm)["_fold"] = kept = state, weight.detach(), shift.detach()
     return kept[1:]
+
+
+def _same(kept, state):
+    """Are these the same arrays, unchanged since?"""
+    return len(kept) == len(state) and all(a is b and m == n for (a, m), (b, n) in zip(kept, state))

@@ -1,6 +1,10 @@
 """Networks that classify images."""
+import math
+import re
+
 from ... import Tensor
 from ...models import load_weights
+from ...models.vision.efficientnet import EfficientNet, EfficientNetConfig, Stage, rounded
 from ...models.vision.resnet import ResNet, ResNetConfig
 from . import Run, runs
 
@@ -35,3 +39,30 @@ def resnet(case):
     found = {"logits_train" if training else "logits": logits, **{f"layer{i}": m for i, m in enumerate(maps) if i}}
     found |= {f"after.{name}": tensor for name, tensor in model.state_dict().items()}
     return Run(found, dict(model.named_parameters()))
+
+
+def efficientnet_config(config):
+    """torchvision's stages, scaled already, or timm's arch_def and multipliers, as ours."""
+    settings = {"num_classes": config.get("num_classes", 1000), "eps": config["bn_eps"]}
+    if "arch_def" not in config:
+        rows = config["stages_expand_k_s_in_out_n"]
+        stages = tuple(Stage(expand, kernel, stride, out, n) for expand, kernel, stride, _, out, n in rows)
+        return EfficientNetConfig(stages, rows[0][3], config["last_channel"], **settings)
+    stages = []
+    for (text,) in config["arch_def"]:
+        told = dict(re.match(r"(se|[a-z]+)([\d.]+)", part).groups() for part in text.split("_")[1:])
+        stages.append(Stage(*(int(told[key]) for key in "eks"), rounded(int(told["c"]) * config["channel_multiplier"]),
+                            math.ceil(int(told["r"]) * config["depth_multiplier"])))
+    stem = rounded(config["stem_size"] * config["channel_multiplier"])
+    return EfficientNetConfig(tuple(stages), stem, config["num_features"], padding=config["pad_type"], **settings)
+
+
+@runs("efficientnet", "efficientnet_eps1e-3", "efficientnet_tf")
+def efficientnet(case):
+    """torchvision.models.efficientnet.EfficientNet; timm's port of TensorFlow's."""
+    layout = "timm" if "arch_def" in case.config else "torchvision"
+    classes = {"num_classes": case.weights["classifier.bias" if layout == "timm" else "classifier.1.bias"].size}
+    model = loaded(EfficientNet(efficientnet_config({**case.config, **classes})), case)
+    features = model.forward_features(Tensor(case.inputs["x"]))
+    return Run({"features": features, "logits": model.forward_head(features)},
+               by_official_name(model, model.named_parameters(), layout))
