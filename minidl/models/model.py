@@ -37,6 +37,10 @@ class Model(nn.Module):
         rows = self.layouts[layout]
         return KeyMap(rows(self.config)) if callable(rows) else _map(rows)
 
+    def adapt_weight(self, name, array):
+        """A checkpoint's array for the tensor of this name, changed to fit where the architecture says how."""
+        return array
+
     def describe_config(self):
         """What config.json holds: the class and the config; models with a Hugging Face twin give that twin's."""
         return {"model": type(self).__name__, "config": self.config.to_dict()}
@@ -80,8 +84,7 @@ class Classifier(Model):
         """image (N, C, H, W) -> logits (N, num_classes)."""
         return self.forward_head(self.forward_features(image))
 
-    @property
-    def head(self):
+    def get_classifier(self):
         """The last layer; nn.Identity where there are no classes."""
         return self.get_submodule(self.head_name)
 

@@ -40,7 +40,7 @@ def _loaded(kind, config, weights, new_head=False):
     with nn.shapes_only():
         model = kind(config)
     load_weights(model, weights, new_head=new_head)
-    if new_head and model.head.num_parameters() and nn.parameter.is_placeholder(next(model.head.parameters()).data):
+    if new_head and any(nn.parameter.is_placeholder(p.data) for p in model.get_classifier().parameters()):
         model.reset_head(config.num_classes)
     return model
 

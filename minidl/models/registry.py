@@ -16,7 +16,7 @@ from ..errors import ArgumentError, message
 from .config import near
 
 # Where models are registered, a module an architecture; loaded when the first name is asked for.
-MODULES = ("vision.resnet", "vision.efficientnet")
+MODULES = ("vision.resnet", "vision.efficientnet", "vision.vit")
 
 TASKS = ("image-classification", "image-segmentation", "object-detection", "text", "sequence", "forecasting", "speech",
          "image-generation")

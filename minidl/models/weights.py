@@ -41,7 +41,7 @@ def load_weights(model, weights, strict=True, layout=None, new_head=False, check
     """
     official = weights if isinstance(weights, Mapping) else io.weights(weights)
     found, keymap = _best(model, official, [layout] if layout else model.layouts)
-    found = _Checked(found, check_finite)
+    found = _Checked(model, found, check_finite)
     if new_head:
         found.leave_out(_unfit_head(model, found))
     missing, unexpected = model.compare_names(found)
@@ -117,8 +117,9 @@ class _Named(Mapping):
 class _Checked(Mapping):
     """Tensors under our names; reading one for the first time makes sure that it is finite."""
 
-    def __init__(self, found, check_finite):
-        self._found, self._unchecked, self.left_out = found, set(found) if check_finite else set(), set()
+    def __init__(self, model, found, check_finite):
+        self._model, self._found, self.left_out = model, found, set()
+        self._unchecked = set(found) if check_finite else set()
 
     def leave_out(self, names):
         """Hide some."""
@@ -137,7 +138,7 @@ class _Checked(Mapping):
                 raise CheckpointError(message("load_weights", "weights", "finite numbers", got, "Nothing was changed. "
                                               "With check_finite=False they are taken as they are."))
             self._unchecked.remove(name)
-        return value
+        return self._model.adapt_weight(name, value)
 
     def __contains__(self, name):
         return name in self._found and name not in self.left_out
@@ -151,7 +152,7 @@ class _Checked(Mapping):
 
 def _unfit_head(model, found):
     """The names of the last layer's tensors, if the checkpoint's are of another shape or not there."""
-    own = {f"{model.head_name}.{name}": t.shape for name, t in model.head.state_dict().items()}
+    own = {f"{model.head_name}.{name}": t.shape for name, t in model.get_classifier().state_dict().items()}
     fits = all(name in found and np.shape(found[name]) == shape for name, shape in own.items())
     return [] if fits else [*own, *(n for n in found if n.startswith(model.head_name + "."))]
 

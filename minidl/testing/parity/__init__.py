@@ -9,6 +9,8 @@ weights under their official names, runs the inputs, and returns a Run.  Compari
 """
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from .fixture import Case, cases, load
 
 RUNNERS: dict = {}
@@ -16,10 +18,25 @@ RUNNERS: dict = {}
 
 @dataclass
 class Run:
-    """What a runner gives: outputs by the case's names (Tensors, or arrays), and parameters by official names."""
+    """What a runner gives: outputs by the case's names (Tensors, or arrays); and what has gradients.
+
+    Those are parameters by official names, or a model of the zoo and the layout whose names they are.
+    """
 
     outputs: dict
     parameters: dict = field(default_factory=dict)
+    model: object = None
+    layout: str | None = None
+
+    def gradients(self):
+        """{official name: array} after the backward pass; zeros where nothing came."""
+        if self.model is None:
+            return {name: _gradient(p) for name, p in self.parameters.items()}
+        return self.model.keymap(self.layout).write({n: _gradient(p) for n, p in self.model.named_parameters()})
+
+
+def _gradient(parameter):
+    return np.zeros(parameter.shape, np.float32) if parameter.grad is None else parameter.grad.numpy()
 
 
 def runs(*families):

@@ -6,6 +6,7 @@ from ... import Tensor
 from ...models import load_weights
 from ...models.vision.efficientnet import EfficientNet, EfficientNetConfig, Stage, rounded
 from ...models.vision.resnet import ResNet, ResNetConfig
+from ...models.vision.vit import ViTConfig, VisionTransformer
 from . import Run, runs
 
 BLOCKS = {"BasicBlock": "basic", "Bottleneck": "bottleneck"}
@@ -15,12 +16,6 @@ def loaded(model, case):
     """The model with the case's weights, every official name used, in evaluation mode."""
     load_weights(model, case.weights)
     return model.eval()
-
-
-def by_official_name(model, tensors, layout=None):
-    """{official name: parameter} of those that a layout leaves as they are."""
-    keymap = model.keymap(layout)
-    return {keymap.official_name(name): tensor for name, tensor in tensors}
 
 
 def resnet_config(config):
@@ -38,7 +33,7 @@ def resnet(case):
     logits = model.forward_head(maps[-1])
     found = {"logits_train" if training else "logits": logits, **{f"layer{i}": m for i, m in enumerate(maps) if i}}
     found |= {f"after.{name}": tensor for name, tensor in model.state_dict().items()}
-    return Run(found, dict(model.named_parameters()))
+    return Run(found, model=model)
 
 
 def efficientnet_config(config):
@@ -64,5 +59,23 @@ def efficientnet(case):
     classes = {"num_classes": case.weights["classifier.bias" if layout == "timm" else "classifier.1.bias"].size}
     model = loaded(EfficientNet(efficientnet_config({**case.config, **classes})), case)
     features = model.forward_features(Tensor(case.inputs["x"]))
-    return Run({"features": features, "logits": model.forward_head(features)},
-               by_official_name(model, model.named_parameters(), layout))
+    return Run({"features": features, "logits": model.forward_head(features)}, model=model, layout=layout)
+
+
+def vit_config(config):
+    """timm's or torchvision's arguments as ours."""
+    width = config.get("embed_dim") or config["hidden_dim"]
+    mlp = config.get("mlp_dim") or int(width * config["mlp_ratio"])
+    return ViTConfig(config["patch_size"], config.get("img_size") or config["image_size"], width,
+                     config.get("depth") or config["num_layers"], config["num_heads"], mlp,
+                     num_classes=config["num_classes"], layer_scale=config.get("init_values"), eps=config["ln_eps"])
+
+
+@runs("vit_timm", "vit_torchvision", "vit_hf")
+def vit(case):
+    """timm's and torchvision's VisionTransformer, transformers' ViTForImageClassification."""
+    layout = {"vit_timm": "timm", "vit_hf": "huggingface"}.get(case.name, "torchvision")
+    config = ViTConfig.from_hf(case.config) if layout == "huggingface" else vit_config(case.config)
+    model = loaded(VisionTransformer(config), case)
+    hidden = model.forward_blocks(Tensor(next(iter(case.inputs.values()))))
+    return Run({"hidden": hidden, "logits": model.forward_head(model.norm(hidden))}, model=model, layout=layout)
