@@ -45,7 +45,8 @@ _LATER = {"data": "data", "io": "io", "models": "models", "optim": "optim", "ran
           "tools": "tools", "train": "train"}
 _NAMES_LATER = {"load": "io", "save": "io", "set_num_threads": "backend.threads", "get_num_threads": "backend.threads",
                 "precision": "backend.precision",
-                **dict.fromkeys(("create_model", "describe", "from_pretrained", "list_models", "load_weights"), "models"),
+                **dict.fromkeys(("create_model", "describe", "from_pretrained", "list_models", "load_weights"),
+                                "models"),
                 **dict.fromkeys(("memory", "reset_peak_memory", "empty_cache", "set_cache_limit"), "backend.memory")}
 
 

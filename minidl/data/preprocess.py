@@ -15,20 +15,20 @@ class ImagePreprocess:
     """Resize so that the shorter side has some length, take the middle, scale levels to [0, 1], less mean, over std.
 
     Args:
-        size: height and width of what the model sees, in pixels.
+        size: height and width of what the model sees, in pixels; None: as the image is.
         resize: length of the shorter side before the crop; "square": both sides to `size`, no crop.
         filter: as of `minidl.data.image.resize`, with antialiasing as Pillow's.
         mean, std: by channel, of levels in [0, 1].
     """
 
-    size: int = 224
+    size: int | None = 224
     resize: int | str = 256
     filter: str = "bilinear"
     mean: tuple = IMAGENET_MEAN
     std: tuple = IMAGENET_STD
 
     def __call__(self, image):
-        """An image (H, W, 3), uint8 -> (3, size, size), float32.
+        """An image (H, W, 3), uint8 -> (3, size, size) or (3, H, W), float32.
 
         Raises:
             ShapeError: it is not such an image.
@@ -37,6 +37,8 @@ class ImagePreprocess:
         if image.ndim != 3 or image.shape[2] != len(self.mean) or image.dtype != np.uint8 or not image.size:
             expected = f"(H, W, {len(self.mean)}), uint8"
             raise ShapeError(message("ImagePreprocess", "image", expected, f"{image.dtype} {image.shape}"))
+        if self.size is None:
+            return normalized(image, self.mean, self.std)
         if self.resize == "square":
             return normalized(resize(image, (self.size, self.size), self.filter), self.mean, self.std)
         height, width = image.shape[:2]
@@ -45,5 +47,7 @@ class ImagePreprocess:
         return normalized(center_crop(image, (self.size, self.size)), self.mean, self.std)
 
     def __str__(self):
+        if self.size is None:
+            return f"any size, mean {self.mean}, std {self.std}"
         how = "both sides" if self.resize == "square" else f"shorter side to {self.resize}, middle"
         return f"{self.size}x{self.size} ({how}, {self.filter}), mean {self.mean}, std {self.std}"

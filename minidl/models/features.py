@@ -30,7 +30,8 @@ class FeaturePyramid(nn.Module):
                                         type(backbone).__name__))
         wanted = range(len(every)) if out_indices is None else out_indices
         if any(not -len(every) <= i < len(every) for i in wanted):
-            raise ArgumentError(message("FeaturePyramid", "out_indices", f"positions among {len(every)} maps", out_indices))
+            expected = f"positions among {len(every)} maps"
+            raise ArgumentError(message("FeaturePyramid", "out_indices", expected, out_indices))
         self.out_indices = tuple(i % len(every) for i in wanted)
         self.feature_info = tuple(every[i] for i in self.out_indices)
         backbone.reset_head(0)

@@ -73,8 +73,8 @@ class _Row:
         slots = [set(_SLOT.findall(t)) for t in (official, ours or official)]
         if how not in ("", "T") or slots[0] != slots[1] or self.ours and (
                 self.official.rest != self.ours.rest or min(len(s.words) for s in (self.official, self.ours)) > 1):
-            raise ArgumentError(message("KeyMap", "row", "the same slots on both sides, brackets on one, and T or nothing",
-                                        (official, ours, how)))
+            expected = "the same slots on both sides, brackets on one, and T or nothing"
+            raise ArgumentError(message("KeyMap", "row", expected, (official, ours, how)))
 
     def across(self, name, here, there):
         """[(name on the other side, its _Source)] of a tensor on this side; None: this row is another's."""

@@ -17,12 +17,14 @@ class Model(nn.Module):
     config}, of the checkpoints that it reads; the first is the one that it writes.  `base_prefix` is what hub files of
     the network without its head lack ("bert.").  `architectures` are the names of its twins in Hugging Face's
     config.json; such a model's config has `from_hf(dict)` and the model's `describe_config` gives the twin's.
+    `head_name` is the path of the last layer, if it classifies; `make_head(num_classes)` makes one.
     """
 
     config_class: type
     layouts: dict = {"minidl": ()}
     base_prefix = ""
     architectures: tuple = ()
+    head_name: str | None = None
 
     def keymap(self, layout=None):
         """The KeyMap of a layout, of the first unless named.
@@ -32,10 +34,35 @@ class Model(nn.Module):
         """
         layout = next(iter(self.layouts)) if layout is None else layout
         if layout not in self.layouts:
-            raise ArgumentError(message(type(self).__name__, "layout", f"one of {', '.join(self.layouts)}", repr(layout),
+            expected = f"one of {', '.join(self.layouts)}"
+            raise ArgumentError(message(type(self).__name__, "layout", expected, repr(layout),
                                         near(layout, self.layouts)))
         rows = self.layouts[layout]
         return KeyMap(rows(self.config)) if callable(rows) else _map(rows)
+
+    def get_classifier(self):
+        """The last layer, which knows the classes.
+
+        Raises:
+            ArgumentError: this architecture has none.
+        """
+        if self.head_name is None:
+            raise ArgumentError(message(type(self).__name__, "head", "a model that classifies", "one that does not"))
+        return self.get_submodule(self.head_name)
+
+    def reset_head(self, num_classes):
+        """Give the network a new last layer for other classes, drawn anew.
+
+        Args:
+            num_classes: how many; 0, of a classifier of images: none, and forward gives the pooled features.
+
+        Raises:
+            ArgumentError: this architecture has none.
+        """
+        self.get_classifier()
+        *path, name = self.head_name.split(".")
+        setattr(self.get_submodule(".".join(path)), name, self.make_head(num_classes))
+        self.config = self.config.replace(num_classes=num_classes)
 
     def adapt_weight(self, name, array):
         """A checkpoint's array for the tensor of this name, changed to fit where the architecture says how."""
@@ -63,7 +90,8 @@ class Model(nn.Module):
             save_state(state, directory, max_shard_bytes)
             (directory / "config.json").write_text(json.dumps(self.describe_config(), indent=2))
         except OSError as error:
-            raise CheckpointError(message("save_pretrained", "directory", f"to write into {directory}", error)) from error
+            expected = f"to write into {directory}"
+            raise CheckpointError(message("save_pretrained", "directory", expected, error)) from error
 
 
 @cache
@@ -74,8 +102,8 @@ def _map(rows):
 class Classifier(Model):
     """A backbone and a linear head: image (N, C, H, W) -> logits (N, K).
 
-    A subclass defines `forward_features(image)`, what the backbone gives; `forward_head(features)`; the name of the
-    attribute that is the last linear layer, `head_name`; and `stages()`, the pyramid that `features_only` shows.
+    A subclass defines `forward_features(image)`, what the backbone gives; `forward_head(features)`; `width`, the number
+    of features; and, for `features_only`, `pyramid(image)` and `feature_info`.
     """
 
     head_name = "fc"
@@ -84,23 +112,20 @@ class Classifier(Model):
         """image (N, C, H, W) -> logits (N, num_classes)."""
         return self.forward_head(self.forward_features(image))
 
-    def get_classifier(self):
-        """The last layer; nn.Identity where there are no classes."""
-        return self.get_submodule(self.head_name)
+    def make_head(self, num_classes):
+        """A linear layer; nn.Identity for no classes."""
+        return linear_head(self.width, num_classes)
 
-    @property
-    def num_features(self):
-        """How many numbers the head gets per image."""
-        return self.width
 
-    def reset_head(self, num_classes):
-        """Give the network a new last layer for other classes, drawn anew; 0: none, forward gives the pooled features."""
-        *path, name = self.head_name.split(".")
-        holder, head = self.get_submodule(".".join(path)), linear_head(self.width, num_classes)
-        vars(holder)[name] = head
-        self.config = self.config.replace(num_classes=num_classes)
+class Segmenter(Model):
+    """A network that classifies every pixel: image (N, C, H, W) -> logits (N, K, H, W)."""
+
+    def make_head(self, num_classes):
+        """A convolution like the last one."""
+        old = self.get_classifier()
+        return nn.Conv2d(old.in_channels, num_classes, old.kernel_size, padding=old.padding)
 
 
 def linear_head(width, num_classes):
-    """A linear layer, or nn.Identity for no classes."""
+    """A linear layer; nn.Identity for no classes."""
     return nn.Linear(width, num_classes) if num_classes else nn.Identity()

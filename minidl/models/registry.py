@@ -16,7 +16,8 @@ from ..errors import ArgumentError, message
 from .config import near
 
 # Where models are registered, a module an architecture; loaded when the first name is asked for.
-MODULES = ("vision.resnet", "vision.efficientnet", "vision.vit")
+MODULES = ("vision.resnet", "vision.efficientnet", "vision.vit", "vision.unet",
+           "vision.deeplabv3plus")
 
 TASKS = ("image-classification", "image-segmentation", "object-detection", "text", "sequence", "forecasting", "speech",
          "image-generation")

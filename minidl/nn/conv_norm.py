@@ -23,8 +23,8 @@ def conv_norm(x, conv, norm, activation="none"):
         return ACTIVATIONS[activation](norm(conv(x)))
     weight, bias = _folded(conv, norm)
     fused, last = (activation, "none") if activation in FUSED else ("none", activation)
-    return ACTIVATIONS[last](ops.conv2d_activation(x, weight, bias, None, conv.stride, conv.pads(x.shape), conv.dilation,
-                                                   conv.groups, fused))
+    y = ops.conv2d_activation(x, weight, bias, None, conv.stride, conv.pads(x.shape), conv.dilation, conv.groups, fused)
+    return ACTIVATIONS[last](y)
 
 
 def _folded(conv, norm):

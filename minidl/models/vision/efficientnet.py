@@ -30,8 +30,8 @@ class Stage(NamedTuple):
     blocks: int
 
 
-B0 = (Stage(1, 3, 1, 16, 1), Stage(6, 3, 2, 24, 2), Stage(6, 5, 2, 40, 2), Stage(6, 3, 2, 80, 3), Stage(6, 5, 1, 112, 3),
-      Stage(6, 5, 2, 192, 4), Stage(6, 3, 1, 320, 1))
+B0 = (Stage(1, 3, 1, 16, 1), Stage(6, 3, 2, 24, 2), Stage(6, 5, 2, 40, 2), Stage(6, 3, 2, 80, 3),
+      Stage(6, 5, 1, 112, 3), Stage(6, 5, 2, 192, 4), Stage(6, 3, 1, 320, 1))
 
 
 @dataclass(frozen=True)
@@ -235,14 +235,15 @@ class EfficientNet(Classifier):
 
 
 PAPER = "Tan, Le 2019, arXiv:1905.11946"
-# width, depth, dropout, resolution, what torchvision resizes to (all with a bicubic filter)
-SIZES = {"b0": (1.0, 1.0, 0.2, 224, 256), "b1": (1.0, 1.1, 0.2, 240, 256), "b2": (1.1, 1.2, 0.3, 288, 288),
-         "b3": (1.2, 1.4, 0.3, 300, 320), "b4": (1.4, 1.8, 0.4, 380, 384), "b5": (1.6, 2.2, 0.4, 456, 456),
-         "b6": (1.8, 2.6, 0.5, 528, 528), "b7": (2.0, 3.1, 0.5, 600, 600)}
+# width, depth, dropout; torchvision's (size, resize) and timm's (size, the crop's share of the resized image)
+SIZES = {"b0": (1.0, 1.0, 0.2, (224, 256), (224, 0.875)), "b1": (1.0, 1.1, 0.2, (240, 255), (240, 0.882)),
+         "b2": (1.1, 1.2, 0.3, (288, 288), (260, 0.890)), "b3": (1.2, 1.4, 0.3, (300, 320), (300, 0.904)),
+         "b4": (1.4, 1.8, 0.4, (380, 384), (380, 0.922)), "b5": (1.6, 2.2, 0.4, (456, 456), (456, 0.934)),
+         "b6": (1.8, 2.6, 0.5, (528, 528), (528, 0.942)), "b7": (2.0, 3.1, 0.5, (600, 600), (600, 0.949))}
 efficientnet = family(EfficientNet, "image-classification", PAPER, labels="imagenet")
 
 
-def _register(size, width, depth, dropout, pixels, resize):
+def _register(size, width, depth, dropout, torchvision_size, timm_size):
     def symmetric():
         late = {"eps": 1e-3, "momentum": 0.01} if size in ("b5", "b6", "b7") else {}
         return EfficientNetConfig.scaled(width, depth, dropout=dropout, **late)
@@ -250,12 +251,11 @@ def _register(size, width, depth, dropout, pixels, resize):
     def tensorflow():
         return EfficientNetConfig.scaled(width, depth, dropout=dropout, padding="same", eps=1e-3)
 
-    inputs = ImagePreprocess(pixels, resize, "bilinear" if size == "b1" else "bicubic")
+    inputs = ImagePreprocess(*torchvision_size, "bilinear" if size == "b1" else "bicubic")
     efficientnet(f"torchvision/efficientnet_{size}", inputs=inputs, name=f"efficientnet_{size}")(symmetric)
-    crop = {"b0": 0.875, "b1": 0.882, "b2": 0.890, "b3": 0.904, "b4": 0.922, "b5": 0.934, "b6": 0.942, "b7": 0.949}[size]
-    pixels = {"b2": 260}.get(size, pixels)
+    pixels, share = timm_size
     efficientnet({f"timm/tf_efficientnet_{size}": "timm"}, name=f"tf_efficientnet_{size}",
-                 inputs=ImagePreprocess(pixels, int(pixels / crop), "bicubic"))(tensorflow)
+                 inputs=ImagePreprocess(pixels, int(pixels / share), "bicubic"))(tensorflow)
 
 
 for _size, _numbers in SIZES.items():

@@ -4,7 +4,8 @@ Source: Dosovitskiy et al. 2020, "An Image is Worth 16x16 Words", arXiv:2010.119
 arXiv:2103.17239, as DINOv2 uses it (Oquab et al. 2023, arXiv:2304.07193).
 Differs from the paper: nothing; its hidden layer before the head is left out, as in published fine-tuned checkpoints.
 
-    image (N,C,H,W) -> patches (N,T,W) -> class token in front, positions added -> Blocks -> norm -> token 0 -> logits (N,K)
+    image (N,C,H,W) -> patches (N,T,W) -> class token in front, positions added -> Blocks -> norm -> token 0
+    -> logits (N,K)
 """
 from dataclasses import dataclass, replace
 

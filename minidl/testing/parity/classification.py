@@ -6,7 +6,7 @@ from ... import Tensor
 from ...models import load_weights
 from ...models.vision.efficientnet import EfficientNet, EfficientNetConfig, Stage, rounded
 from ...models.vision.resnet import ResNet, ResNetConfig
-from ...models.vision.vit import ViTConfig, VisionTransformer
+from ...models.vision.vit import VisionTransformer, ViTConfig
 from . import Run, runs
 
 BLOCKS = {"BasicBlock": "basic", "Bottleneck": "bottleneck"}
