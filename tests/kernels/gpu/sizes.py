@@ -16,6 +16,16 @@ def affine(*shape):
     return x * 2 + 5, weight, bias
 
 
+def behind(x, *others):
+    """Images x (N, C, H, W) whose channels lie behind, as convolutions give them."""
+    return np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2), *others
+
+
+def statistics(channels):
+    """Means and variances."""
+    return *draw((channels,)), RNG.random(channels) + 0.5
+
+
 def labels(*shape, classes):
     found = RNG.integers(0, classes, shape)
     found.flat[0] = -100
@@ -34,6 +44,8 @@ CASES = {
     "layer_norm": [(affine(5, 1040), {}), (affine(300, 33), {})],
     "rms_norm": [(affine(9, 513)[:2], {})],
     "group_norm": [(affine(2, 6, 1000), {"num_groups": 2}), (affine(3, 4, 7, 7), {"num_groups": 4})],
+    "batch_norm": [(affine(3, 5, 20, 30), {}), (behind(*affine(4, 72, 9, 11)), {}), (affine(300, 13), {})],
+    "batch_norm_inference": [(behind(*affine(2, 5, 9, 11)[:1], *statistics(5), *draw((5,), (5,))), {})],
     "softmax": [(draw((5, 1100)), {}), (draw((2, 33, 70)), {"axis": 1})],
     "log_softmax": [(draw((5, 520)), {}), (draw((3, 17, 5)), {"axis": 1})],
     "label_cross_entropy": [
