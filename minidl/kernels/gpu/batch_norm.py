@@ -26,10 +26,11 @@ def _images(rows, shape):
 
 def _parts(xp, kernel, *arrays):
     """(what a kernel leaves of each chunk of rows, (P, 2, C); rows of a chunk)."""
-    (rows, channels), dtype = arrays[0].shape, arrays[0].dtype.name
+    rows, channels = arrays[0].shape
     count, chunk = parts_of(rows, channels)
     parts = xp.empty((count, 2, channels), "float32")
-    launch(kernel, lambda c: (cdiv(channels, c["COLUMNS"]), count), (*arrays, parts, rows, channels, chunk), dtype=dtype)
+    launch(kernel, lambda c: (cdiv(channels, c["COLUMNS"]), count), (*arrays, parts, rows, channels, chunk),
+           dtype=arrays[0].dtype.name)
     return parts, chunk
 
 

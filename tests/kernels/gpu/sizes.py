@@ -1,6 +1,7 @@
 """Inputs for kernels for GPUs beyond the ops' samples: several blocks each way, sums in parts, ragged ends."""
 import numpy as np
 
+from minidl.backend import random
 from minidl.testing.samples import samples
 
 RNG = np.random.default_rng(0)
@@ -46,6 +47,12 @@ CASES = {
     "group_norm": [(affine(2, 6, 1000), {"num_groups": 2}), (affine(3, 4, 7, 7), {"num_groups": 4})],
     "batch_norm": [(affine(3, 5, 20, 30), {}), (behind(*affine(4, 72, 9, 11)), {}), (affine(300, 13), {})],
     "batch_norm_inference": [(behind(*affine(2, 5, 9, 11)[:1], *statistics(5), *draw((5,), (5,))), {})],
+    "_added_to_rows": [((*draw((400, 264)), RNG.integers(0, 7, 400)), {"rows": 9})],
+    "dropout": [(draw((3, 701)), {"p": 0.3, "key": random.key(2**63 + 5)})],
+    "max_pool": [(behind(*draw((2, 24, 9, 8))), {"kernel_size": 3, "stride": 2, "padding": 1}),
+                 (draw((2, 3, 20, 21)), {"kernel_size": 3, "dilation": (2, 1)})],
+    "avg_pool": [(behind(*draw((2, 5, 9, 8))), {"kernel_size": 3, "stride": 2, "padding": 1}),
+                 (draw((2, 3, 21, 20)), {"kernel_size": 3, "stride": 2, "ceil_mode": True})],
     "softmax": [(draw((5, 1100)), {}), (draw((2, 33, 70)), {"axis": 1})],
     "log_softmax": [(draw((5, 520)), {}), (draw((3, 17, 5)), {"axis": 1})],
     "label_cross_entropy": [

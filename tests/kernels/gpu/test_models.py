@@ -48,8 +48,8 @@ def reader(rng):
 
 
 # model -> kernels that its step must have launched
-MODELS = {encoder: {"matmul", "attention", "row_norm", "label_loss"}, resnet: {"correlate", "filter_gradient"},
-          reader: {"lstm", "matmul"}}
+MODELS = {encoder: {"matmul", "attention", "row_norm", "label_loss", "add_rows"},
+          resnet: {"correlate", "filter_gradient", "batch_norm"}, reader: {"lstm", "matmul"}}
 
 
 def step(make, device, steps=2):
