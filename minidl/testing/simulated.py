@@ -5,7 +5,8 @@
     launcher.results                                   # what simt found and counted, launch by launch
 
 It runs what is compiled for sm_80: the installation's kernels, or, where it has none or those of other sources than are
-here (the folder `kernels` beside the package, or in $MINIDL_SOURCE), what compilers make of the sources on demand.
+here (the folder `kernels` beside the package, or in $MINIDL_SOURCE), what compilers make of the sources on demand. For
+other targets it compiles the sources.
 """
 import os
 import re
@@ -20,7 +21,7 @@ import numpy as np
 from .. import simt
 from .cupy_double import bare
 
-TARGET = "sm_80"                                       # the one that simt executes
+TARGET = "sm_80"                                       # the one whose PTX an installation has
 
 
 @cache
@@ -66,20 +67,20 @@ def find(kernel, key):
 
 
 @cache
-def compiled(entry):
-    """(what is known of an entry compiled for sm_80, its PTX)."""
-    if _installed():
-        target = entry.targets[TARGET]
-        return target, (_installed().folder / target["ptx"]).read_text()
+def compiled(entry, target=TARGET):
+    """(what is known of an entry compiled for a target, its PTX)."""
+    if _installed() and target == TARGET:
+        made = entry.targets[target]
+        return made, (_installed().folder / made["ptx"]).read_text()
     _, variant = _variants(entry.kernel)[frozenset(entry.key.items())]
-    made = sources().compiler(entry.maker).compiled(variant, TARGET, binary=False)
+    made = sources().compiler(entry.maker).compiled(variant, target, binary=False)
     return made, made["ptx"]
 
 
 @cache
-def _loaded(entry):
+def _loaded(entry, target):
     """(what is known of an entry, what checks its arguments, the simt module)."""
-    made, ptx = compiled(entry)
+    made, ptx = compiled(entry, target)
     return made, entry.bound(made), _module(ptx)
 
 
@@ -90,16 +91,19 @@ class Simulated:
     """A launcher whose device is minidl.simt.
 
     Args:
+        target: what kernels are compiled for.
         options: of simt.launch: races, uninit, counters.
     """
 
     unready = None
 
-    def __init__(self, **options):
-        self.options = {"races": True, "uninit": True, **options}
+    def __init__(self, target=TARGET, **options):
+        self.target, self.options = target, {"races": True, "uninit": True, **options}
         self.results = []                              # (entry, simt.Result), in order
 
-    loaded = staticmethod(_loaded)
+    def loaded(self, entry):
+        """(what is known of an entry, what checks its arguments, the simt module)."""
+        return _loaded(entry, self.target)
 
     @contextmanager
     def unchecked(self):

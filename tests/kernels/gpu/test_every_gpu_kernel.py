@@ -1,7 +1,8 @@
 """Every kernel for "cuda" x its op's samples and sizes of several blocks x every dtype. Registering one covers it.
 
 What is compiled for sm_80 runs in minidl.simt: each launch is race-checked; reading what is uninitialised or out of
-bounds is a fault. `pytest -m gpu` runs the same on a GPU.
+bounds is a fault. `pytest -m gpu` runs the same on a GPU. So do the builds for sm_90, where Triton's have wgmma, on one
+small sample each.
 """
 from contextlib import suppress
 
@@ -14,7 +15,8 @@ from minidl.errors import MinidlError
 from minidl.op import REGISTRY
 from minidl.testing import kernelcheck
 from minidl.testing.cupy_double import installed
-from minidl.testing.simulated import Simulated
+from minidl.testing.samples import flat
+from minidl.testing.simulated import Simulated, simulated
 
 with installed():                                      # (kernels join with the first CUDA backend)
     KERNELS = [k for (op, device), kernels in sorted(TABLE.items()) if device == "cuda" and op in REGISTRY
@@ -38,6 +40,17 @@ def test_kernel(kernel, dtype, cuda):
         with cuda.unchecked():
             kernelcheck.check_layout(kernel, op, *case, dtype, found)
             kernelcheck.check_engine(kernel, op, *case, dtype, found)
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: k.name)
+def test_kernel_for_hopper(kernel):
+    with installed(), simulated(target="sm_90") as launcher:
+        op, taken = served(kernel, "float16")
+        sizes = [[a.size for a in flat(inputs)] for inputs, _ in taken]
+        _, smallest = min((sum(size), k) for k, size in enumerate(sizes) if all(size))
+        want = kernelcheck.Expectation(op, *taken[smallest], "float16")
+        want.compare(kernel, want.by(kernel))
+        assert launcher.results
 
 
 class Recorded(Simulated):
