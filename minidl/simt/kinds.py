@@ -1,7 +1,7 @@
 """PTX's fundamental types: how wide they are and how NumPy holds them."""
 import numpy as np
 
-BITS = {"pred": 1,
+BITS = {"pred": 1, "b1": 1, "s4": 4, "u4": 4,
         "b8": 8, "u8": 8, "s8": 8, "e4m3": 8, "e5m2": 8,
         "b16": 16, "u16": 16, "s16": 16, "f16": 16, "bf16": 16, "e4m3x2": 16, "e5m2x2": 16,
         "b32": 32, "u32": 32, "s32": 32, "f32": 32, "tf32": 32, "f16x2": 32, "bf16x2": 32, "u16x2": 32, "s16x2": 32,
@@ -12,7 +12,7 @@ UNSIGNED: dict[int, np.dtype] = {1: np.dtype(bool), 8: np.dtype("u1"), 16: np.dt
 SIGNED: dict[int, np.dtype] = {8: np.dtype("i1"), 16: np.dtype("i2"), 32: np.dtype("i4"), 64: np.dtype("i8")}
 FLOAT: dict[int, np.dtype] = {16: np.dtype("f2"), 32: np.dtype("f4"), 64: np.dtype("f8")}
 # types without a NumPy dtype (bfloat16, packed pairs, eight-bit floats) are held as their bits
-DTYPE: dict[str, np.dtype] = {kind: UNSIGNED[bits] for kind, bits in BITS.items() if bits in UNSIGNED}
+DTYPE: dict[str, np.dtype] = {kind: UNSIGNED[bits] for kind, bits in BITS.items() if bits in UNSIGNED and kind != "b1"}
 DTYPE |= {f"s{bits}": dtype for bits, dtype in SIGNED.items()} | {f"f{bits}": dtype for bits, dtype in FLOAT.items()}
 
 INTEGERS = frozenset(f"{sign}{bits}" for sign in "us" for bits in (8, 16, 32, 64))

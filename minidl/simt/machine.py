@@ -1,6 +1,7 @@
 """A kernel bound to a number of lanes: registers, memory spaces, special registers, and closures for its blocks."""
 import numpy as np
 
+from ..errors import MinidlError
 from .binding import Binding, Mask, RegisterFile
 from .faults import Fault, Finding, PtxError, UnknownInstruction
 from .fusion import limited
@@ -213,7 +214,22 @@ class Machine:
 
     def _close(self, entry, group, mask, blend):
         binding = Binding(self, group, mask, blend)
-        return binding.closure(entry.bind(binding))
+        return binding.closure(self._bound_by(entry, binding))
+
+    def _bound_by(self, entry, binding):
+        """What the instruction's family makes of it.
+
+        Raises:
+            UnknownInstruction: the family does not know this form, and stumbled over it.
+        """
+        try:
+            return entry.bind(binding)
+        except (AttributeError, LookupError, StopIteration, TypeError, ValueError) as error:
+            if isinstance(error, MinidlError):
+                raise
+            ins = binding.ins
+            raise UnknownInstruction(f"[simt] {'.'.join(ins.opcode)}: not a form of {ins.name} that the laboratory "
+                                     f"executes, PTX line {ins.line}: {self.describe(ins)}") from error
 
     def _guarded(self, group, entry, mode, mask):
         register, negated = group[0].guard
@@ -237,7 +253,7 @@ class Machine:
         """The Transfer of a block's ending."""
         binding = Binding(self, [block.ending], None, False)
         binding.block = block
-        return self.entry(block.ending).bind(binding)
+        return self._bound_by(self.entry(block.ending), binding)
 
     def members(self, ins, entry):
         """A closure: for every lane, the mask of the lanes of its warp that execute the collective `ins` together."""

@@ -52,8 +52,8 @@ class Observer:
     def fence(self, ins, active, scope):
         """A memory fence."""
 
-    def matrix(self, ins, flops, warps):
-        """`warps` warps did a tensor-core instruction, `flops` operations in all."""
+    def matrix(self, kind, flops, warps):
+        """`warps` warps did a tensor-core instruction on operands of type `kind`, `flops` operations in all."""
 
     def end(self, machine):
         """The chunk has ended."""

@@ -117,7 +117,7 @@ def test_barriers(run):
 
 def test_heap(run):
     y = integers()
-    run("heap", 32, y, 5, 0, uninit=True)
+    run("heap", 32, y, 5, 0, uninit=True, races=True)
     assert y.tolist() == (10 * T).tolist()
     for mistake, what in ((1, "out of bounds"), (2, "freed"), (3, "freed before")):
         with pytest.raises(simt.Fault, match=what):

@@ -8,7 +8,8 @@ from minidl import simt
 random = np.random.default_rng(11)
 LANE = np.arange(32)
 G, T = LANE // 4, LANE % 4
-WORDS = {"f16": 2, "bf16": 2, "tf32": 1, "s8": 4, "u8": 4, "f64": 1, "e4m3": 4, "e5m2": 4, "f32": 1, "s32": 1}
+WORDS = {"f16": 2, "bf16": 2, "tf32": 1, "s8": 4, "u8": 4, "f64": 1, "e4m3": 4, "e5m2": 4, "f32": 1, "s32": 1,
+         "s4": 8, "u4": 8, "b1": 32}
 
 
 def halves(i, per):
@@ -35,12 +36,27 @@ FRAGMENTS = {
         lambda i: (G + halves(i, 4), 4 * T + i % 4 + 16 * (i >= 8)),
         lambda i: (4 * T + i % 4 + 16 * (i >= 4), G),
     ),
+    "m8n8k32": (lambda i: (G, 8 * T + i), lambda i: (8 * T + i, G)),
+    "m16n8k32 s4": (lambda i: (G + halves(i, 8), 8 * T + i % 8), lambda i: (8 * T + i, G)),
+    "m16n8k64": (
+        lambda i: (G + halves(i, 8), 8 * T + i % 8 + 32 * (i >= 16)),
+        lambda i: (8 * T + i % 8 + 32 * (i >= 8), G),
+    ),
+    "m8n8k128": (lambda i: (G, 32 * T + i), lambda i: (32 * T + i, G)),
+    "m16n8k128": (lambda i: (G + halves(i, 32), 32 * T + i % 32), lambda i: (32 * T + i, G)),
+    "m16n8k256": (
+        lambda i: (G + halves(i, 32), 32 * T + i % 32 + 128 * (i >= 64)),
+        lambda i: (32 * T + i % 32 + 128 * (i >= 32), G),
+    ),
 }
 PRODUCTS = [("m16n8k8", kind, acc) for kind in ("f16", "bf16") for acc in ("f32",)] + [
     ("m16n8k16", "f16", "f32"), ("m16n8k16", "f16", "f16"), ("m16n8k8", "f16", "f16"), ("m16n8k16", "bf16", "f32"),
     ("m16n8k4", "tf32", "f32"), ("m16n8k8", "tf32", "f32"), ("m8n8k4", "f64", "f64"), ("m16n8k4", "f64", "f64"),
     ("m16n8k8", "f64", "f64"), ("m16n8k16", "f64", "f64"), ("m8n8k16", "s8", "s32"), ("m16n8k16", "s8", "s32"),
-    ("m16n8k32", "s8", "s32"), ("m16n8k32", "u8", "s32"), ("m16n8k32", "e4m3", "f32"), ("m16n8k32", "e5m2", "f32")]
+    ("m16n8k32", "s8", "s32"), ("m16n8k32", "u8", "s32"), ("m16n8k32", "e4m3", "f32"), ("m16n8k32", "e5m2", "f32"),
+    ("m8n8k32", "s4", "s32"), ("m8n8k32", "u4", "s32"), ("m16n8k32", "s4", "s32"), ("m16n8k64", "s4", "s32"),
+    ("m16n8k64", "u4", "s32")] + [(shape, f"b1.{op}.popc", "s32") for shape in ("m8n8k128", "m16n8k128", "m16n8k256")
+                                  for op in ("and", "xor")]
 
 
 def encoded(values, kind):
@@ -57,13 +73,16 @@ def encoded(values, kind):
         place = np.abs(np.abs(values)[..., None] - table).argmin(-1)
         return (place | np.where(values < 0, 0x80, 0)).astype(np.uint8)
     dtype = {"f16": np.float16, "tf32": np.float32, "f32": np.float32, "f64": np.float64, "s8": np.int8, "u8": np.uint8,
-             "s32": np.int32}[kind]
+             "s32": np.int32, "s4": np.int8, "u4": np.uint8, "b1": np.uint8}[kind]
     return values.astype(dtype)
 
 
 def spread(matrix, places, count, per):
     """A matrix in the registers of the lanes: (registers, 32) words."""
     elements = np.stack([matrix[places(i)] for i in range(count)], 1)            # (32, count)
+    if per >= 8:                                         # several to a byte
+        bits = np.unpackbits(elements.view(np.uint8)[..., None], axis=2, bitorder="little")[:, :, :32 // per]
+        elements = np.packbits(bits.reshape(32, -1), axis=1, bitorder="little")
     words = np.ascontiguousarray(elements).view(np.uint64 if matrix.itemsize == 8 else np.uint32)
     assert words.shape[1] == count // per
     return words.T.copy()
@@ -73,10 +92,11 @@ def spread(matrix, places, count, per):
 @pytest.mark.parametrize("shape, kind, result", PRODUCTS, ids=str)
 def test_mma(shape, kind, result, times):
     m, n, k = (int(x) for x in shape[1:].replace("n", " ").replace("k", " ").split())
+    kind, _, op = kind.partition(".")
     a_at, b_at = FRAGMENTS[f"{shape} {kind}"] if f"{shape} {kind}" in FRAGMENTS else FRAGMENTS[shape]
     c_at = lambda i: (G + 8 * (i >= 2), 2 * T + i % 2)
-    most = 2 if kind in ("e4m3", "e5m2") else 127 if kind == "s8" else 255 if kind == "u8" else 8
-    least = 0 if kind == "u8" else -most
+    most = 2 if kind in ("e4m3", "e5m2") else 127 if kind == "s8" else 8
+    least, most = {"u8": (0, 255), "s4": (-8, 7), "u4": (0, 15), "b1": (0, 1)}.get(kind, (-most, most))
     a, b = ([random.integers(least, most + 1, s).astype(float) for _ in range(times)] for s in ((m, k), (k, n)))
     c = random.integers(-50, 50, (m, n)).astype(float)
     word, wide = ("b64", 8) if kind == "f64" else ("b32", 4)
@@ -88,14 +108,16 @@ def test_mma(shape, kind, result, times):
         + [spread(encoded(c, result), c_at, m * n // 32, per_c)]
     )
     given, out = np.concatenate(rows), np.zeros((times * times * registers[2], 32), rows[0].dtype)
-    simt.launch(simt.Module(product(shape, kind, result, times, registers, word, wide)), 1, 32, [given, out])
+    text = product(shape, kind, result, times, registers, word, wide, f".{op}" if op else "")
+    simt.launch(simt.Module(text), 1, 32, [given, out])
     for pair in range(times * times):
         i, j = divmod(pair, times)
-        expected = spread(encoded(a[i] @ b[j] + c, result), c_at, m * n // 32, per_c)
+        d = (a[i][:, :, None] != b[j]).sum(1) if op == "xor.popc" else a[i] @ b[j]
+        expected = spread(encoded(d + c, result), c_at, m * n // 32, per_c)
         assert np.array_equal(out[pair * registers[2]:(pair + 1) * registers[2]], expected), (i, j)
 
 
-def product(shape, kind, result, times, registers, word, wide):
+def product(shape, kind, result, times, registers, word, wide, op=""):
     """PTX: load the registers of `times` A and B and of one C, multiply all pairs, store the registers of each D."""
     count = times * sum(registers[:2]) + registers[2]
     names = [f"%v{i}" for i in range(count)]
@@ -107,7 +129,7 @@ def product(shape, kind, result, times, registers, word, wide):
         for j in range(times):
             d = [f"%d{(i * times + j) * registers[2] + q}" for q in range(registers[2])]
             body.append(
-                f"mma.sync.aligned.{shape}.row.col.{result}.{kind}.{kind}.{result} "
+                f"mma.sync.aligned.{shape}.row.col.{result}.{kind}.{kind}.{result}{op} "
                 f"{{{', '.join(d)}}}, {a[i]}, {b[j]}, {c};"
             )
     loads = [f"ld.global.{word} {name}, [%in+{32 * wide * i}];" for i, name in enumerate(names)]

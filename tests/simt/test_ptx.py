@@ -125,6 +125,7 @@ def test_branch_tables_and_clocks():
 @pytest.mark.parametrize("body, line, what", [
     ("bogus.s32 %r0, %r1;", 7, "bogus.s32"),
     ("mma.sp.sync.aligned.m16n8k32.row.col.f32.f16.f16.f32 {%r0}, {%r0}, {%r0}, {%r0}, %r0, 0;", 7, "mma.sp"),
+    ("mma.sync.aligned.m16n8k32.row.col.f32.e3m4.e3m4.f32 {%r0}, {%r0}, {%r0}, {%r0};", 7, "not a form of mma"),
     ("tex.2d.v4.f32.f32 {%r0,%r0,%r0,%r0}, [t, {%r0, %r0}];", 7, "tex.2d"),
 ])
 def test_unknown_instructions_are_named_with_their_line(body, line, what):

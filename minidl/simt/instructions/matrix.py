@@ -20,6 +20,7 @@ from ..table import collective
 from .warp import require
 
 INTEGER = {"s8": np.int8, "u8": np.uint8}
+NARROW = ("s4", "u4", "b1")              # several to a byte
 RESULT = {"f32": np.float32, "s32": np.int32, "f16": np.float16, "f64": np.float64}
 
 
@@ -29,20 +30,24 @@ def elements(words, kind):
         return words.view(np.float64).reshape(-1)
     if kind in INTEGER:
         return np.ascontiguousarray(words).view(INTEGER[kind]).reshape(-1)
+    if kind in NARROW:
+        pieces = np.ascontiguousarray(words)[..., None] >> np.arange(0, 32, BITS[kind], np.uint32)
+        codes = (pieces & np.uint32((1 << BITS[kind]) - 1)).astype(np.int8).reshape(-1)
+        return codes - ((codes & 8) << 1) if kind == "s4" else codes
     dtype = {32: np.uint32, 16: np.uint16, 8: np.uint8}[32 if kind == "tf32" else BITS[kind]]
     return np.ascontiguousarray(words).view(dtype).reshape(-1)
 
 
 def numbers(codes, kind):
-    """Elements as numbers that matmul takes. Sums of products of 8-bit integers stay below 2**24, exact in float32."""
+    """Elements as numbers that matmul takes. Sums of products of small integers stay below 2**24, exact in float32."""
     if kind == "f64":
         return codes
-    return codes.astype(np.float32) if kind in INTEGER else widen(codes, kind)
+    return codes.astype(np.float32) if kind in INTEGER or kind in NARROW else widen(codes, kind)
 
 
 @dataclass(frozen=True)
 class Shape:
-    """M, N and K of one instruction, and the types of D, A, B and C."""
+    """M, N and K of one instruction, the types of D, A, B and C, and whether it counts bits that differ."""
     rows: int
     columns: int
     depth: int
@@ -50,6 +55,7 @@ class Shape:
     a: str
     b: str
     c: str
+    differ: bool = False
 
     @classmethod
     def of(cls, ins):
@@ -61,11 +67,14 @@ class Shape:
         text = next(m for m in ins.opcode if m[0] == "m" and m[1:2].isdigit())
         m, n, k = (int(x) for x in text[1:].replace("n", " ").replace("k", " ").split())
         d, a, b, c = ins.kinds()[-4:]
-        known = a in INTEGER or a in ("f16", "bf16", "tf32", "f64", "e4m3", "e5m2")
+        known = a in INTEGER or a in (*NARROW, "f16", "bf16", "tf32", "f64", "e4m3", "e5m2")
         if not known or n != 8 or (m, k) == (8, 4) and a == "f16":
             raise UnknownInstruction(f"[simt] {'.'.join(ins.opcode)}: no such matrix shape here, PTX line {ins.line}")
-        return cls(m, n, k, d, a, b, c)
+        return cls(m, n, k, d, a, b, c, ins.has("xor"))
 
+    def product(self, a, b):
+        """The matrix product of numbers; of bits, how many both have set, or in how many they differ."""
+        return (self.depth - np.matmul(1 - 2 * a, 1 - 2 * b)) / 2 if self.differ else np.matmul(a, b)
 
     @property
     def per(self):
@@ -130,11 +139,11 @@ def multiply(b):
             require(b)
         first = numbers(elements(a_rows(), shape.a).take(a_at), shape.a)
         second = numbers(elements(b_rows(), shape.b).take(b_at), shape.b)
-        product = np.matmul(first, second).reshape(-1).take(d_at)
+        product = shape.product(first, second).reshape(-1).take(d_at)
         accumulate(product, c_rows().view(RESULT[shape.c]), shape.d, saturate, result)
         for watching in b.machine.observers:
             active = lanes // 32 if b.mask is None else int(b.mask.bool.reshape(-1, 32).any(1).sum())
-            watching.matrix(b.ins, flops * active, active * len(group))
+            watching.matrix(shape.a, flops * active, active * len(group))
     return run
 
 

@@ -193,7 +193,7 @@ class Plan:
         for k, row in enumerate(self.d):
             row.reshape(-1, 32)[warps] = words[:, k]
         for watching in self.machine.observers:
-            watching.matrix(self.ins, 2 * 16 * self.n * self.shape.depth * len(warps), len(warps))
+            watching.matrix(self.shape.a, 2 * 16 * self.n * self.shape.depth * len(warps), len(warps))
 
 
 @collective("wgmma.mma_async")

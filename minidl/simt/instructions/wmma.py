@@ -176,5 +176,5 @@ def multiply(b):
             row[...] = words
         for watching in b.machine.observers:
             warps = b.lanes // 32 if b.mask is None else int(b.mask.bool.reshape(-1, 32).any(1).sum())
-            watching.matrix(ins, 2 * m * n * k * warps, warps)
+            watching.matrix(a_kind, 2 * m * n * k * warps, warps)
     return run
