@@ -1,18 +1,19 @@
 // Depthwise convolution, forward. R rows of outputs are summed at once: what a tap loads serves all rows that see it.
 #include "kernels/cpu/conv/depthwise.h"
 
-#include "kernels/cpu/conv/depthwise_plane.h"
+#include "kernels/cpu/conv/depthwise_in_place.h"
 
 namespace minidl::MINIDL_ISA {
 namespace {
 
-// R by L outputs of a K x K filter at stride S; `seen` gives what a tap sees (depthwise_plane.h).
+// R by L outputs of a K x K filter at stride S; `seen` gives what a tap sees (depthwise_in_place.h).
 template <int L, int R, int K, int S, class Seen>
 MINIDL_INLINE void block(const Seen& seen, const float* weight, floats<L> (&sums)[R]) {
   MINIDL_UNROLL_ALL
   for (int j = 0; j < K; j++) {
     MINIDL_UNROLL_ALL
     for (int t = 0; t < (R - 1) * S + K; t++) {
+      if (!Seen::on(t)) continue;
       const floats<L> v = seen(t, j);
       MINIDL_UNROLL_ALL
       for (int r = 0; r < R; r++)
@@ -85,12 +86,12 @@ void forward(const DepthwiseForward& p) {
       });
 }
 
-// At stride 1, without a padded copy.
-template <int L, int R, int K>
+// Without a padded copy.
+template <int L, int R, int K, int S, class Plane>
 void forward_in_place(const DepthwiseForward& p) {
   const DepthwiseShape& s = p.shape;
   const Windows &rows = s.rows, &columns = s.columns;
-  const PlaneInPlace<L, K> in_place(rows, columns, true);
+  const Plane in_place(rows, columns);
   const int64_t pixels = rows.count * columns.count, bands = max<int64_t>(1, rows.count / (8 * R));
   const int64_t cost = K * K * pixels * s.multiplier / bands;
   parallel_chunks(s.n * s.channels * bands, DEPTHWISE_GRAIN / max<int64_t>(1, cost), [&](int64_t begin, int64_t end) {
@@ -110,7 +111,7 @@ void forward_in_place(const DepthwiseForward& p) {
           for_overlapping<L>(columns.count, [&](int64_t vector, int64_t x) {
             floats<L> sums[R];
             for (auto& v : sums) v = bias - floats<L>{};
-            block<L, R, K, 1>(InPlace<L>{seen + (row - first), in_place.ranges(vector), x}, weight, sums);
+            block<L, R, K, S>(in_place.seen(seen + (row - first) * S, vector, x), weight, sums);
             const int64_t to = row * columns.count + x;
             store_rows<L, R>(y + to, columns.count, columns.count - x, last * columns.count - to, sums);
           });
@@ -122,10 +123,17 @@ void forward_in_place(const DepthwiseForward& p) {
 
 template <int L, int R, int K, int S>
 void forward_of_block(const DepthwiseForward& p) {
-  if constexpr (MASKS && S == 1)
-    forward_in_place<L, R, K>(p);
-  else
+  if constexpr (MASKS && S == 1) {
+    using Whole = WholePlane<L, R, K>;
+    if (Whole::fits(p.shape.rows)) return forward_in_place<L, R, K, S, Whole>(p);
+    forward_in_place<L, R, K, S, InPlace<L, K>>(p);
+  } else {
+#if defined(__AVX512VL__)
+    using OneRegister = RowsOfOneRegister<K, S>;
+    if (L == HALF && OneRegister::fits(p.shape.columns)) return forward_in_place<HALF, R, K, S, OneRegister>(p);
+#endif
     forward<L, R, K, S>(p);
+  }
 }
 
 template <int L, int K, int S>

@@ -108,83 +108,14 @@ MINIDL_INLINE void for_overlapping(int64_t n, const F& f) {
   for (int64_t v = 0; v * L < n; v++) f(v, n < L ? 0 : min(v * L, n - L));
 }
 
-// Loads of some lanes, the others 0; what is not loaded need not be there. Only where a register can mask: elsewhere
-// planes are padded.
-#if defined(__AVX512VL__) || defined(__AVX2__)
-constexpr bool MASKS = true;
-#else
-constexpr bool MASKS = false;
-#endif
-template <int L>
-struct LaneRange {
-#if defined(__AVX512VL__)
-  uint32_t lanes;
-  LaneRange(int64_t first, int64_t end) : lanes(end <= first ? 0 : (1u << end) - (1u << first)) {}
-  MINIDL_INLINE floats<L> loads(const float* p) const {
-    if constexpr (L == 16)
-      return (floats<L>)_mm512_maskz_loadu_ps(static_cast<__mmask16>(lanes), p);
-    else
-      return (floats<L>)_mm256_maskz_loadu_ps(static_cast<__mmask8>(lanes), p);
-  }
-#elif defined(__AVX2__)
-  vi lanes;
-  LaneRange(int64_t first, int64_t end)
-      : lanes((lane_index() >= static_cast<int32_t>(first)) & (lane_index() < static_cast<int32_t>(end))) {}
-  MINIDL_INLINE floats<L> loads(const float* p) const { return (vf)_mm256_maskload_ps(p, (__m256i)lanes); }
-#else
-  LaneRange(int64_t, int64_t) {}
-  MINIDL_INLINE floats<L> loads(const float*) const { return {}; }
-#endif
-};
-
-// What tap (row t, column j) of L windows sees: in a padded band whose `corner` is the first window's, or in the plane
-// itself, where `rows` point to (or to zeros), `ranges` saying per column which lanes are on it.
+// What tap (row t, column j) of L windows sees in a padded band whose `corner` is the first window's. `on`: may row t
+// be on the plane? (Where that is known, other rows take no time.)
 template <int L, int S>
 struct Padded {
   const float* corner;
   int64_t line, pitch;
+  static constexpr bool on(int) { return true; }
   MINIDL_INLINE floats<L> operator()(int t, int j) const { return loads<L>(corner + t * line + j % S * pitch + j / S); }
-};
-template <int L>
-struct InPlace {
-  const float* const* rows;
-  const LaneRange<L>* ranges;
-  int64_t x;
-  MINIDL_INLINE floats<L> operator()(int t, int j) const { return ranges[j].loads(rows[t] + x + j); }
-};
-
-// A plane read in place at stride 1, L windows at a time.
-template <int L, int K>
-class PlaneInPlace {
- public:
-  // Overlapping: the last vector of windows begins L before the end of the row, if that is long enough.
-  PlaneInPlace(const Windows& rows, const Windows& columns, bool overlapping)
-      : rows_(rows), columns_(columns), ranges_(ceil_div(columns.count, L) * K), zeros_(columns.size) {
-    for (int64_t v = 0; v * L < columns.count; v++)
-      for (int64_t j = 0; j < K; j++) {
-        const int64_t x = overlapping && columns.count >= L ? min(v * L, columns.count - L) : v * L,
-                      at = x + j - columns.before;
-        const int64_t end = min<int64_t>(min<int64_t>(L, columns.count - x), columns.size - at);
-        ranges_[v * K + j] = LaneRange<L>(max<int64_t>(0, -at), end);
-      }
-    std::memset(zeros_.get(), 0, sizeof(float) * static_cast<size_t>(columns.size));
-  }
-  static int64_t lines(int64_t windows) { return windows + K - 1; }
-  // Where the rows that windows [first, end) see begin.
-  MINIDL_INLINE void point(const float* plane, int64_t first, int64_t end, const float** rows) const {
-    const int64_t count = lines(end - first), top = first - rows_.before;
-    const int64_t from = min(count, max<int64_t>(0, -top)), to = max(from, min(count, rows_.size - top));
-    const float *none = zeros_.get() - columns_.before, *row = plane + (top + from) * columns_.size - columns_.before;
-    for (int64_t t = 0; t < from; t++) rows[t] = none;
-    for (int64_t t = from; t < to; t++, row += columns_.size) rows[t] = row;
-    for (int64_t t = to; t < count; t++) rows[t] = none;
-  }
-  MINIDL_INLINE const LaneRange<L>* ranges(int64_t vector) const { return ranges_ + vector * K; }
-
- private:
-  const Windows rows_, columns_;
-  Scratch<LaneRange<L>> ranges_;
-  Scratch<float> zeros_;
 };
 
 // Counts units (a plane's bands, in order) without dividing at each: a small plane takes no longer than two divisions.

@@ -1,7 +1,7 @@
 // Depthwise convolution, gradient of the filters: dot products of g with x shifted. A vector of g is held while all
 // taps of R rows take part in sums, one vector of lanes per tap; lanes are added up once per channel.
 #include "kernels/cpu/conv/depthwise.h"
-#include "kernels/cpu/conv/depthwise_plane.h"
+#include "kernels/cpu/conv/depthwise_in_place.h"
 
 namespace minidl::MINIDL_ISA {
 namespace {
@@ -145,7 +145,7 @@ template <int L, int K>
 void backward_in_place(const DepthwiseBackwardWeight& p) {
   const DepthwiseShape& s = p.shape;
   const Windows &rows = s.rows, &columns = s.columns;
-  const PlaneInPlace<L, K> in_place(rows, columns, false);
+  const InPlace<L, K> in_place(rows, columns, false);
   const int64_t width = columns.count, pixels = rows.count * width, cost = K * K * pixels * s.multiplier * s.n;
   parallel_chunks(s.channels, DEPTHWISE_GRAIN / max<int64_t>(1, cost), [&](int64_t begin, int64_t end) {
     Scratch<const float*> lines(in_place.lines(rows.count));
@@ -160,7 +160,7 @@ void backward_in_place(const DepthwiseBackwardWeight& p) {
             const float* g = p.g + (plane * s.multiplier + m) * pixels + x;
             const LaneRange<L> there(0, min<int64_t>(L, width - x));
             all_taps<L, K, 1>(
-                rows.count, [&](int64_t y) { return InPlace<L>{lines + y, in_place.ranges(x / L), x}; },
+                rows.count, [&](int64_t y) { return in_place.seen(lines + y, x / L, x); },
                 [&](int64_t y) {
                   return [from = g + y * width, width, there](int r) { return there.loads(from + r * width); };
                 },
