@@ -1,4 +1,17 @@
-"""Files of weights and of training states."""
-from .checkpoint import load, save
+"""Files of weights and of training states: safetensors out, and in whatever others have written.
 
-__all__ = ["load", "save"]
+    save(state, path)            a nest as one safetensors file, atomically
+    load(path)                   the nest in a file, as arrays of one's own
+    weights(path)                the state dict in a file or directory: a lazy Mapping of mapped arrays
+
+Formats are told by the content, never by the name: safetensors, one file or shards with an index; torch's zip files
+and the format before torch 1.6 (.pth, .pt, .bin, .pth.tar); pickles of modules and of nests of tensors (.pkl); npz;
+directories in Hugging Face's layout. Pickles are read by a machine of our own that cannot run anything
+(`inert`): what it does not know (`names`) it refuses by its name, and objects of classes that are not here become
+`StandIn`s.
+"""
+from .checkpoint import load, save
+from .inert import StandIn
+from .weights import Weights, weights
+
+__all__ = ["StandIn", "Weights", "load", "save", "weights"]

@@ -20,23 +20,18 @@ from contextlib import ExitStack, contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 
-import ml_dtypes
 import numpy as np
-from safetensors import SafetensorError, TensorSpec, safe_open, serialize_file
+from safetensors import SafetensorError, TensorSpec, serialize_file
 
 from .. import backend
 from ..errors import CheckpointError, message
 from ..tensor import Tensor
+from .formats import read
+from .inert import settle
+from .storage import BY_SAFETENSORS_NAME, Mapped
+from .weights import parts, reading, weights
 
-_DTYPES = {
-    "BOOL": np.bool_, "U8": np.uint8, "U16": np.uint16, "U32": np.uint32, "U64": np.uint64,
-    "I8": np.int8, "I16": np.int16, "I32": np.int32, "I64": np.int64,
-    "F16": np.float16, "BF16": ml_dtypes.bfloat16, "F32": np.float32, "F64": np.float64, "C64": np.complex64,
-    "F8_E4M3": ml_dtypes.float8_e4m3fn, "F8_E4M3FNUZ": ml_dtypes.float8_e4m3fnuz,
-    "F8_E5M2": ml_dtypes.float8_e5m2, "F8_E5M2FNUZ": ml_dtypes.float8_e5m2fnuz,
-    "F8_E8M0": ml_dtypes.float8_e8m0fnu,
-}
-_NAMES = sorted(np.dtype(dtype).name for dtype in _DTYPES.values())
+_NAMES = sorted(np.dtype(dtype).name for dtype in BY_SAFETENSORS_NAME.values())
 
 
 def save(state, path):
@@ -68,33 +63,28 @@ def save(state, path):
 
 
 def load(path):
-    """Read a safetensors file.
+    """Read a checkpoint of any format that `minidl.io` names, told by its content; nothing in it is ever run.
 
     Args:
-        path: of the file, path-like.
+        path: of the file, path-like; of shards, that of their index, or of the directory with them.
 
     Returns:
-        The nest that `save` was given, its tensors and arrays as NumPy arrays; of a file that `save` did not
-        write, a dict of its arrays by name.
+        The nest in the file: dicts, lists, tuples, numbers, strings, and NumPy arrays of one's own in the place
+        of tensors (tensors that share memory in the file share it here). Of a safetensors file that `save` wrote,
+        what `save` was given; of another one, of npz and of shards, a dict of its arrays by name. In the place of
+        objects whose class is not here there are `StandIn`s.
 
     Raises:
-        CheckpointError: there is no such file, or it cannot be read, is damaged, or is no safetensors file.
+        CheckpointError: there is no such file, it cannot be read, is damaged, is of no such format, or wants to
+            run something.
     """
-    try:
+    with reading("load", path):
         path = _resolve(path)
-        if not path.is_file():                         # (to open a pipe would be to wait for a writer)
-            raise OSError("there is no such file")
-        arrays, tree = _read(path)
-        if tree is None:
-            return arrays
-        state = _decode(json.loads(tree), arrays)
-        if arrays:
-            raise ValueError(f"the metadata have no place for {', '.join(arrays)}")
-        return state
-    except (OSError, SafetensorError, LookupError, TypeError, ValueError, AttributeError,
-            RecursionError) as error:
-        raise CheckpointError(message("load", "path", "a whole safetensors file", f"{path}: {error}",
-                                      "It may be cut short, damaged, or of another format.")) from error
+        if path not in parts(path):
+            return {name: np.array(array) for name, array in weights(path).items()}
+        with Mapped(path) as file:
+            copies: dict = {}
+            return settle(read(file), lambda view: view.copy(file, copies))
 
 
 def _resolve(path):
@@ -137,35 +127,7 @@ def _unsavable(path, expected, got):
     return CheckpointError(message("save", f"state{place}", expected, got))
 
 
-def _decode(tree, arrays):
-    """The value of a tree; its arrays are taken out of `arrays`."""
-    if isinstance(tree, list):
-        return [_decode(item, arrays) for item in tree]
-    if not isinstance(tree, dict):
-        return tree
-    (kind, value), = tree.items()
-    return {"tensor": arrays.pop,
-            "dict": lambda items: {key: _decode(item, arrays) for key, item in items.items()},
-            "tuple": lambda items: tuple([_decode(item, arrays) for item in items]),
-            "float": float}[kind](value)
-
-
 # -- the file -----------------------------------------------------------------------
-
-def _read(path):
-    """The file's arrays by name, and the JSON text of its tree (None: it has none)."""
-    arrays = {}
-    with open(path, "rb") as file, safe_open(f"/dev/fd/{file.fileno()}", "np", backend="pread") as header:
-        file.seek(8 + int.from_bytes(file.read(8), "little"))  # the data follow the header, without gaps
-        for name in header.offset_keys():                      # (the library makes no arrays of 8-bit floats)
-            entry = header.get_slice(name)
-            if entry.get_dtype() not in _DTYPES:
-                raise ValueError(f"{name} is of dtype {entry.get_dtype()}, which NumPy lacks")
-            arrays[name] = array = np.empty(entry.get_shape(), _DTYPES[entry.get_dtype()])
-            if file.readinto(array.reshape(-1).view(np.uint8)) != array.nbytes:
-                raise ValueError("it became shorter while it was read")
-        return arrays, (header.metadata() or {}).get("minidl")
-
 
 def _replace(path, arrays, metadata):
     """Write a file aside, and put it in the place of `path` once all of it is on the disk."""
