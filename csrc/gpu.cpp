@@ -32,9 +32,15 @@ namespace {
 // -- the driver ------------------------------------------------------------------------------------------------------
 
 using Handle = void*;
-enum { computes_major = 75, computes_minor = 76, most_shared = 97, cooperates = 95 };  // CUdevice_attribute
-enum { pointer_context = 1, pointer_kind = 2, pointer_device = 9 };                    // CUpointer_attribute
-enum { dynamic_shared = 8 };                                                           // CUfunction_attribute
+enum {  // CUdevice_attribute
+  multiprocessors = 16,
+  computes_major = 75,
+  computes_minor = 76,
+  cooperates = 95,
+  most_shared = 97
+};
+enum { pointer_context = 1, pointer_kind = 2, pointer_device = 9 };  // CUpointer_attribute
+enum { dynamic_shared = 8 };                                         // CUfunction_attribute
 
 struct Driver {
   int (*cuInit)(unsigned);
@@ -304,6 +310,9 @@ void bind(py::module_& m) {
       py::module_::import("numpy").attr("dtype")(py::module_::import("ml_dtypes").attr("bfloat16")).attr("num");
   bfloat16_number = number.cast<int>();
   m.def("capability", &capability, py::arg("device"), "Compute capability (major, minor) of a device.");
+  m.def(
+      "multiprocessors", [](int device) { return attribute(multiprocessors, device); }, py::arg("device"),
+      "How many multiprocessors a device has.");
   m.def(
       "devices",
       [] {

@@ -81,6 +81,10 @@ __device__ inline int forgotten(int x) {
   asm volatile("" : "+r"(x));
   return x;
 }
+__device__ inline u32 forgotten(u32 x) {
+  asm volatile("" : "+r"(x));
+  return x;
+}
 __device__ inline i64 forgotten(i64 x) {
   asm volatile("" : "+l"(x));
   return x;

@@ -92,13 +92,15 @@ class Simulated:
 
     Args:
         target: what kernels are compiled for.
+        makers: whose kernels there are; None: all.
         options: of simt.launch: races, uninit, counters.
     """
 
     unready = None
+    multiprocessors = 8                                # few, so that small problems fill them
 
-    def __init__(self, target=TARGET, **options):
-        self.target, self.options = target, {"races": True, "uninit": True, **options}
+    def __init__(self, target=TARGET, makers=None, **options):
+        self.target, self.makers, self.options = target, makers, {"races": True, "uninit": True, **options}
         self.results = []                              # (entry, simt.Result), in order
 
     def loaded(self, entry):
@@ -116,7 +118,8 @@ class Simulated:
 
     def find(self, kernel, key):
         """The entry, or None."""
-        return find(kernel, key)
+        entry = find(kernel, key)
+        return None if entry and self.makers and entry.maker not in self.makers else entry
 
     def run(self, entry, grid, args):
         """Run a launch to its end.

@@ -38,6 +38,7 @@ def column_sum(xp, x, dtype):
 
 def _summed(xp, x, columns, parts, chunk, dtype):
     y = xp.empty((parts, columns), dtype)
-    launch("column_sum", lambda c: (cdiv(columns, c["COLUMNS"]), parts), (x, y, len(x), columns, chunk),
-           dtype=x.dtype.name, to=y.dtype.name)
+    key = {"dtype": x.dtype.name, "to": y.dtype.name}
+    launch("column_sum_cuda" if lacks("column_sum", **key) else "column_sum",
+           lambda c: (cdiv(columns, c["COLUMNS"]), parts), (x, y, len(x), columns, chunk), **key)
     return y

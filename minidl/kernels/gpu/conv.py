@@ -217,6 +217,8 @@ class Convolutions:
         x, weight, bias, scale = arrays
         if tape.recording() and scale is not None:
             return "a scale, whose gradient needs the sums alone: for inference only"
+        if tape.recording() and params["activation"] != "none" and (reason := unless_served("gate_forward", x)):
+            return reason
         known = params["activation"] in ACTIVATIONS
         return self._odd((x, weight, bias), params) or (None if known else "the op explains what it may be")
 

@@ -28,6 +28,11 @@ class Device:
         old = [f"cuda:{i} has {major}.{minor}" for i, (major, minor) in enumerate(found) if (major, minor) < OLDEST]
         return f"kernels need compute capability 8.0, {', '.join(old)}" if old else None
 
+    @property
+    def multiprocessors(self):
+        """How many the current device has."""
+        return extension().multiprocessors(backend.find("cuda").xp.cuda.runtime.getDevice())
+
     def find(self, kernel, key):
         """An entry, or None."""
         return self.library.find(kernel, key)

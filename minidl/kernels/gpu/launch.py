@@ -14,6 +14,7 @@ class Launcher(Protocol):
     """What finds compiled kernels and runs them: device.py, or minidl/testing/simulated.py."""
 
     unready: str | None                                # why it can run nothing
+    multiprocessors: int                               # of the current device
 
     def find(self, kernel: str, key: dict) -> Entry | None:
         """The kernel's entry for a key."""
@@ -52,6 +53,18 @@ def lacks(kernel, **key):
     if launcher is None or launcher.unready:
         return launcher and launcher.unready or "kernels for GPUs are switched off"
     return None if launcher.find(kernel, key) else f"no {kernel} for {_said(key)}"
+
+
+def constants(kernel, **key):
+    """What the grids of an entry that `lacks` approves depend on."""
+    launcher: Any = _launcher[0]
+    return launcher.find(kernel, key).constants
+
+
+def most_together():
+    """How many blocks of a cooperative kernel may be launched: one for each multiprocessor of the current device."""
+    launcher: Any = _launcher[0]
+    return launcher.multiprocessors
 
 
 def launch(kernel, grid, args, **key):

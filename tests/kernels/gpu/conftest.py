@@ -33,6 +33,7 @@ class OnDevice:
         backend.find("cuda")
         self.device, self.results = Device(), []
         self.unready, self.find = self.device.unready, self.device.find
+        self.multiprocessors = self.device.multiprocessors
 
     def run(self, entry, grid, args):
         self.results.append((entry, None))

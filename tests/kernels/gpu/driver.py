@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 from minidl.kernels.gpu.library import extension
 
-ATTRIBUTES = {75: "major", 76: "minor", 97: "most_shared", 95: "cooperates"}
+ATTRIBUTES = {16: "multiprocessors", 75: "major", 76: "minor", 97: "most_shared", 95: "cooperates"}
 ERRORS = {2: b"out of memory", 209: b"no kernel image is available for execution on the device"}
 SHAPE = (c_void_p, *[c_uint] * 7, c_void_p, POINTER(c_void_p))
 SIGNATURES = {
@@ -32,7 +32,8 @@ class Driver:
     def __init__(self, reads=(), fails=(), owners=(), context=1, devices=1, **attributes):
         self.reads, self.fails, self.owners = reads, dict(fails), dict(owners)
         self.context, self.devices = context, devices
-        self.attributes = {"major": 8, "minor": 0, "most_shared": 166912, "cooperates": 1, **attributes}
+        self.attributes = {"major": 8, "minor": 0, "most_shared": 166912, "cooperates": 1,
+                           "multiprocessors": 108, **attributes}
         self.launches, self.images, self.allowed = [], [], []
 
     @contextmanager

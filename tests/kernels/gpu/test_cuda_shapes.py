@@ -1,12 +1,17 @@
-"""Awkward shapes for the kernels in CUDA C++: tails, one row, blocks that see nothing, several blocks each way."""
+"""Awkward shapes for the kernels in CUDA C++: tails, one row, blocks that see nothing, several blocks each way.
+
+Where they need none of Triton's kernels they run without them, as in an installation that has none.
+"""
 import numpy as np
 import pytest
+from sizes import CASES as CASES_OF_SIZES
+from sizes import cell
 
 from minidl.backend import random
 from minidl.dispatch import TABLE
 from minidl.op import REGISTRY
 from minidl.testing.cupy_double import installed
-from minidl.testing.kernelcheck import check_kernel
+from minidl.testing.kernelcheck import bits, check_kernel, reason
 from minidl.testing.simulated import simulated
 
 RANDOM = np.random.default_rng(0)
@@ -38,10 +43,53 @@ CASES = {
     "depthwise multiplied": ("conv2d", _conv(1, 5, 7, 8, 15, 5, 3, 2), {"groups": 5, "dilation": (2, 1)})}
 
 
+
+
+def _lstm(*sizes, lengths=None):
+    *arrays, _ = cell(4, *sizes)
+    return [*arrays, None, lengths]
+
+
+RECURRENT = {                                          # and how many multiprocessors there are
+    "lstm one sequence": ("lstm", _lstm(3, 1, 1, 1), {}, 1),
+    "lstm as many as rows": ("lstm", _lstm(2, 16, 3, 16), {"reverse": True}, 8),
+    "lstm parts of unequal size": ("lstm", _lstm(2, 50, 3, 24, lengths=RANDOM.integers(0, 3, 50)), {}, 6),
+    "lstm all have ended": ("lstm", _lstm(2, 3, 2, 9, lengths=np.zeros(3, "int64")), {}, 8),
+    "gru whose depth takes several turns": ("gru", cell(3, 2, 2, 1, 345)[:6] + (None,), {}, 22),
+    "gru parts": ("gru", cell(3, 3, 33, 5, 17), {"reverse": True}, 9)}
+
+
+def kernel_of(op):
+    """The one in CUDA C++."""
+    kernel, = [k for k in TABLE[op, "cuda"] if k.maker == "cuda"]
+    return kernel
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 @pytest.mark.parametrize("case", CASES)
 def test_shape(case, dtype):
     op, inputs, params = CASES[case]
-    with installed(), simulated():
-        kernel, = [k for k in TABLE[op, "cuda"] if k.maker == "cuda"]
-        check_kernel(kernel, REGISTRY[op], inputs, params, dtype)
+    with installed(), simulated(makers=["cuda"]):
+        check_kernel(kernel_of(op), REGISTRY[op], inputs, params, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize("case", RECURRENT)
+def test_recurrent_shape(case, dtype):
+    op, inputs, params, multiprocessors = RECURRENT[case]
+    with installed(), simulated() as launcher:
+        launcher.multiprocessors = multiprocessors
+        check_kernel(kernel_of(op), REGISTRY[op], inputs, params, dtype, again=launcher.unchecked)
+
+
+@pytest.mark.parametrize("op", ["lstm", "gru"])
+def test_bits_of_sequences_do_not_depend_on_the_device_s_size(op):
+    case, found, entries = CASES_OF_SIZES[op][0], [], set()
+    with installed(), simulated(races=False, uninit=False) as launcher:
+        for launcher.multiprocessors in (5, 9, 30):    # blocks of 16 units, of 8, and these by parts of the sequences
+            found.append(bits(kernel_of(op), REGISTRY[op], *case, "float16"))
+            entries |= {(e.kernel, e.key["units"]) for e, _ in launcher.results if "units" in e.key}
+        launcher.multiprocessors = 4
+        why_not = reason(kernel_of(op), REGISTRY[op], *case, "float16")
+    assert found[0] == found[1] == found[2] and len(entries) == 4
+    assert why_not == "recurrent weights of 70 units in float16: more than the registers of 4 multiprocessors hold"

@@ -12,7 +12,7 @@ from driver import Driver
 import minidl as ml
 from minidl.errors import DeviceError
 from minidl.kernels.gpu.device import Device
-from minidl.kernels.gpu.launch import lacks, launch, launching
+from minidl.kernels.gpu.launch import lacks, launch, launching, most_together
 from minidl.kernels.gpu.library import Library, extension
 
 SIGNATURE = {"x": "*fp16", "y": "*bf16", "rows": "i32", "size": "i64", "eps": "fp32"}
@@ -59,6 +59,11 @@ def test_a_launch_arrives(library, arrays, double):
     assert driver.images == [b"sm_80.cubin"] and driver.allowed == [SHARED]
     assert not made.together and call(library, arrays, "wait").launches[0].together
     assert call(library, arrays, y=None, rows=np.int64(-3), eps=2).launches[0].values[1:5] == [0, -3, 1 << 40, 2.0]
+
+
+def test_a_device_says_how_many_blocks_can_wait_for_each_other(library, double):
+    with Driver(multiprocessors=7).installed(), launching(Device(library)):
+        assert most_together() == 7
 
 
 @pytest.mark.parametrize("capability, image", [((8, 9), b"sm_80.cubin"), ((9, 0), b"sm_90.cubin"),
