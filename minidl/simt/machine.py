@@ -3,6 +3,7 @@ import numpy as np
 
 from ..errors import MinidlError
 from .binding import Binding, Mask, RegisterFile
+from .clusters import Grid
 from .faults import Fault, Finding, PtxError, UnknownInstruction
 from .fusion import limited
 from .kinds import DTYPE, UNSIGNED
@@ -26,6 +27,7 @@ class Machine:
         program: the linked kernel.
         ctas: thread blocks per chunk.
         block: threads per block, three numbers.
+        cluster: blocks per cluster, three numbers.
         dynamic_shared: bytes of dynamic shared memory per block.
         track: whether to notice reads of shared memory that nobody wrote.
         observed: whether observers will watch.
@@ -34,7 +36,8 @@ class Machine:
     Attributes:
         lanes: how many.
         threads: lanes per block, a multiple of 32.
-        grid: of the launch, three numbers.
+        grid: the Grid of the launch.
+        cluster_size: blocks per cluster.
         cta_of, warp_of: the block and the warp of every lane.
         files: function name -> RegisterFile.
         spaces: "global", "shared", "local" -> Space.
@@ -43,8 +46,10 @@ class Machine:
         warnings, printed: findings, and what printf wrote, since `prepare`.
     """
 
-    def __init__(self, program, ctas, block, dynamic_shared=0, track=False, observed=False, tracer=None):
+    def __init__(self, program, ctas, block, cluster=(1, 1, 1), dynamic_shared=0, track=False, observed=False,
+                 tracer=None):
         self.program, self.source, self.block, self.ctas = program, program.source, block, ctas
+        self.cluster, self.cluster_size = cluster, int(np.prod(cluster))
         self.size = int(np.prod(block))
         self.threads = -(-self.size // WARP) * WARP
         self.lanes, self.layout = ctas * self.threads, program.layout
@@ -57,6 +62,7 @@ class Machine:
                        "shared": Window("shared", self, ctas, self.shared_size, self.cta_of, track),
                        "local": Window("local", self, self.lanes if layout.local else 1, layout.local,
                                        self.lane if layout.local else np.zeros(self.lanes, np.int64))}
+        self.spaces["shared"].together = self.cluster_size
         self.parameters = {v.name: np.zeros(v.size, np.uint8) for v in program.kernel.parameters}
         self._specials, self._bound, self._parts = self._special_registers(dynamic_shared), {}, {}
         self._addresses, self.first_cta = {}, 0
@@ -81,7 +87,7 @@ class Machine:
             observers: who watches.
             seed, limit: see `launch`.
         """
-        self.memory, self.grid, self.observers[:] = memory, grid, observers
+        self.memory, self.grid, self.observers[:] = memory, Grid(grid, self.cluster), observers
         self.warnings, self.printed, self._warned = [], [], set()
         self.spaces["global"].use(memory)
         for raw, given in zip(self.parameters.values(), arguments):
@@ -91,7 +97,7 @@ class Machine:
                               for name in self.program.parameters_in_memory}
         workspace = memory.allocate(64, "grid workspace")
         for name, value in [(f"%nctaid.{axis}", n) for axis, n in zip("xyz", grid)] + [
-                (f"%nclusterid.{axis}", n) for axis, n in zip("xyz", grid)] + [
+                (f"%nclusterid.{axis}", n // c) for axis, n, c in zip("xyz", grid, self.cluster)] + [
                 ("%envreg1", workspace >> 32), ("%envreg2", workspace & 0xFFFFFFFF)]:
             self._specials[name][:] = value
         for (function, symbol), cell in self._addresses.items():
@@ -108,11 +114,12 @@ class Machine:
                   "%gridid": 1, "%lanemask_lt": below, "%lanemask_eq": upto - below, "%lanemask_le": upto,
                   "%lanemask_gt": full & ~upto, "%lanemask_ge": full & ~below, "%total_smem_size": self.shared_size,
                   "%dynamic_smem_size": dynamic_shared, "%aggr_smem_size": self.shared_size,
-                  "%is_explicit_cluster": 0, "%cluster_ctarank": 0, "%cluster_nctarank": 1}
+                  "%is_explicit_cluster": self.cluster_size > 1, "%cluster_ctarank": self.cta_of % self.cluster_size,
+                  "%cluster_nctarank": self.cluster_size}
         tid = linear % bx, linear // bx % by, linear // (bx * by)
         for axis, name in enumerate("xyz"):
             values |= {f"%tid.{name}": tid[axis], f"%ntid.{name}": self.block[axis], f"%nctaid.{name}": 0,
-                       f"%ctaid.{name}": 0, f"%cluster_ctaid.{name}": 0, f"%cluster_nctaid.{name}": 1,
+                       f"%ctaid.{name}": 0, f"%cluster_ctaid.{name}": 0, f"%cluster_nctaid.{name}": self.cluster[axis],
                        f"%nclusterid.{name}": 0, f"%clusterid.{name}": 0}
         values |= {f"%envreg{k}": 0 for k in range(32)}  # 1 and 2: the workspace of cooperative groups' grid barrier
         return {name: np.broadcast_to(np.asarray(v), self.lanes).astype(np.uint32) for name, v in values.items()}
@@ -266,11 +273,11 @@ class Machine:
 
     # -- running --------------------------------------------------------------------------------------------------
     def run(self, first_cta, ctas):
-        """Run the `ctas` blocks of the grid that start at number `first_cta`."""
-        cta, (gx, gy, _) = self.cta_of + first_cta, self.grid
-        for name, value in (("x", cta % gx), ("y", cta // gx % gy), ("z", cta // (gx * gy))):
+        """Run the `ctas` blocks of the grid that start at number `first_cta`: whole clusters."""
+        for name, value, size in zip("xyz", self.grid.place(self.cta_of + first_cta), self.cluster):
             self._specials[f"%ctaid.{name}"][:] = value
-            self._specials[f"%clusterid.{name}"][:] = value
+            self._specials[f"%clusterid.{name}"][:] = value // size
+            self._specials[f"%cluster_ctaid.{name}"][:] = value % size
         self.first_cta = first_cta
         self.spaces["shared"].clear()
         self.spaces["local"].clear()
@@ -325,9 +332,8 @@ class Machine:
 
 def thread_name(cta, t, block, grid):
     """The name of thread `t` of block `cta`, both counted from 0."""
-    (bx, by, _), (gx, gy, _) = block, grid
-    return (f"thread ({t % bx},{t // bx % by},{t // (bx * by)}) of "
-            f"block ({cta % gx},{cta // gx % gy},{cta // (gx * gy)})")
+    (bx, by, _), (x, y, z) = block, grid.place(cta)
+    return f"thread ({t % bx},{t // bx % by},{t // (bx * by)}) of block ({x},{y},{z})"
 
 
 __all__ = ["Machine", "Register", "Symbol", "UNSIGNED", "thread_name"]

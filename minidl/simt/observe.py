@@ -34,17 +34,23 @@ class Observer:
         """Lanes touch element `index[lane]` (of effect.size bytes) of `region` in `space`. `values`, of a store: the
         typed view it writes into and the rows it writes there."""
 
+    def sweep(self, ins, space, region, at, effect, lane):
+        """One lane (its number) touches many elements, `at`, at once: a bulk copy."""
+
     def landed(self, lanes, index, size):
         """Asynchronous copies of `lanes` to element `index` of shared memory have arrived."""
 
     def block_barrier(self, ctas):
         """All threads of these blocks (boolean per block of the chunk) met."""
 
+    def cluster_barrier(self, clusters):
+        """All threads of these clusters (boolean per cluster of the chunk) met."""
+
     def arrive(self, lanes):
-        """Lanes (boolean) have arrived at a named barrier and go on without waiting."""
+        """Lanes (boolean) have arrived at a barrier and go on without waiting."""
 
     def some_barrier(self, arrived, waited):
-        """Lanes that waited at a named barrier are ordered behind lanes that arrived."""
+        """Lanes that waited at a barrier are ordered behind lanes that arrived."""
 
     def warp_barrier(self, lanes, members):
         """`lanes` met at bar.warp.sync; `members[lane]` is the mask that each named."""

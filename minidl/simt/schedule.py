@@ -56,6 +56,7 @@ class Scheduler:
         self.next, self.waiting = np.zeros(lanes, np.int32), np.full(lanes, READY, np.int32)
         self.held, self.deferred, self.passed = (np.zeros(lanes, bool) for _ in range(3))
         self.alive, self.calls, self.barriers = machine.alive, Calls(machine), Barriers(machine, self)
+        self.leaving = [self.barriers.release]           # called when lanes have left: others may wait for them
         self.traces, self.parts, self.transfers = {}, {}, {}
         gates = [block.gate is not None and find(block.gate).anywhere for block in self.program.blocks]
         self._open_gates = np.array([*gates, False])     # by block; the last is for lanes that have left
@@ -101,7 +102,8 @@ class Scheduler:
         self.next[lanes] = EXITED
         self.alive.set(self.next != EXITED)
         self._count_living()
-        self.barriers.release()
+        for left in self.leaving:
+            left()
 
     def _count_living(self):
         self.living = int(self.alive.bool.sum())

@@ -34,7 +34,7 @@ class SharedShadow:
 
     def __init__(self, races):
         self.races, self.clocks, machine = races, races.clocks, races.machine
-        self.grain, self.threads, self.warps = races.grain["shared"], machine.threads, machine.threads // 32
+        self.grain, self.threads, self.warps = races.grain["shared"], races.threads, races.threads // 32
         window = machine.spaces["shared"]
         self.count, self.stride = window.region.data.size // self.grain, window.stride // self.grain
         self.bit = np.uint32(1) << machine.lane_in_warp.astype(np.uint32)
@@ -60,11 +60,11 @@ class SharedShadow:
     def places(self, cells):
         """What flags are known by: cells of the whole grid, below zero."""
         first = cells if cells.ndim == 1 else cells[:, 0]
-        return -1 - (first + self.races.first_cta * self.stride)
+        return -1 - (first + self.races.machine.first_cta * self.stride)
 
     def _report(self, kind, number, earlier, lane, other, cell):
         address = SHARED + int(cell) % self.stride * self.grain
-        other = int(other) + self.races.first_cta * self.threads
+        other = int(other) + self.races.first * self.threads
         self.races.report("shared", kind, number, earlier, int(lane), other, address)
 
     def access(self, number, cells, lanes, effect, stored):
@@ -212,7 +212,7 @@ class GlobalShadow:
         """Count barriers."""
         base = self.clocks.known.base.reshape(-1, self.threads)
         for cta in np.nonzero(ctas)[0]:
-            block = int(cta) + self.races.first_cta
+            block = int(cta) + self.races.first
             if block < len(self.passed):
                 self.passed_at[block, int(self.passed[block])] = base[cta].copy()
                 self.passed[block] += 1
@@ -243,7 +243,7 @@ class GlobalShadow:
 
     def access(self, number, cells, lanes, effect, stored):
         """Check and note one instruction's accesses. `who` are lanes of the grid."""
-        who = lanes + self.races.first_cta * self.threads
+        who = lanes + self.races.first * self.threads
         self._after_write(number, cells, lanes, who, effect, stored)
         if effect.action != "read":
             self._after_read(number, cells, lanes, who, effect)
@@ -261,7 +261,7 @@ class GlobalShadow:
 
     def _unordered(self, last, across, inside, cells, lanes):
         """Both of `_split` without the accesses that are ordered behind what `last` remembers."""
-        offset = self.races.first_cta * self.threads
+        offset = self.races.first * self.threads
         k = np.nonzero(inside)[0]
         inside[k] = self.clocks.unordered(last.time[cells[k]], last.lane[cells[k]] - offset, lanes[k])
         k = np.nonzero(across)[0]
@@ -335,7 +335,7 @@ class GlobalShadow:
         """Lanes of the writer's block that have read."""
         known, reader = self.clocks.known, last.lane[cells]
         bad = (reader >= 0) & (reader // self.threads == who // self.threads)
-        other, time = np.where(bad, reader - self.races.first_cta * self.threads, 0), last.time[cells]
+        other, time = np.where(bad, reader - self.races.first * self.threads, 0), last.time[cells]
         own = many[cells] & (other // 32 == lanes // 32)                         # another lane of the own warp, too
         of_all = np.maximum(known.peers[lanes].min(1), known.base[other])
         bad &= np.where(own, time > of_all, self.clocks.unordered(time, other, lanes))
@@ -348,7 +348,7 @@ class GlobalShadow:
         """Blocks that have read a cell and that its writer is not ordered behind."""
         blocks = lanes // self.threads
         for key, cta in np.unique(np.stack([sets, blocks]), axis=1).T.tolist():
-            others = [item for item in self.sets[key] if item[0] != cta + self.races.first_cta]
+            others = [item for item in self.sets[key] if item[0] != cta + self.races.first]
             at = np.nonzero((sets == key) & (blocks == cta))[0] if others else ()
             for other, passed in others:
                 for k in at:
@@ -387,7 +387,7 @@ class GlobalShadow:
         if not lost.any() or effect.strong and effect.scope != "cta":
             return
         apart = lost & (winner // self.threads != who // self.threads)           # blocks of one chunk come together
-        differing = stored.differs(lost, lanes, winner - self.races.first_cta * self.threads)
+        differing = stored.differs(lost, lanes, winner - self.races.first * self.threads)
         if apart.any():
             k, same = int(apart.argmax()), " (same value)" * (not (differing & apart).any())
             self._report("between blocks, write after write" + same, number, number, lanes[k], winner[k], cells[k])

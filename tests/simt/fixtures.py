@@ -12,6 +12,7 @@ from minidl import simt
 from minidl.simt.compile import find_nvcc, find_nvrtc, include_folders
 
 KERNELS = Path(__file__).parent / "kernels"
+ARCHITECTURES = {"bulk_scale": "compute_90a", "clusters": "compute_90"}          # of others: what simt takes by default
 MAKERS = ("committed", "nvcc", "nvrtc")
 
 
@@ -24,7 +25,7 @@ def module(name, maker="committed"):
         pytest.skip("NVRTC or CUDA's headers are not installed")
     if maker == "committed":
         return simt.load(KERNELS / f"{name}.ptx")
-    return simt.load(KERNELS / f"{name}.cu", compiler=maker)
+    return simt.load(KERNELS / f"{name}.cu", ARCHITECTURES.get(name, "compute_80"), compiler=maker)
 
 
 def marked_lines(name, mark):
@@ -34,7 +35,7 @@ def marked_lines(name, mark):
 
 def write(name):
     """Compile a source and keep its PTX, without the folders of the machine it was compiled on."""
-    text = simt.compile_cuda(KERNELS / f"{name}.cu", compiler="nvcc")
+    text = simt.compile_cuda(KERNELS / f"{name}.cu", ARCHITECTURES.get(name, "compute_80"), compiler="nvcc")
     text = re.sub(r'(\.file\s+\d+\s+")[^"]*/([^"/]+")', r"\1\2", text)
     (KERNELS / f"{name}.ptx").write_text(text)
 

@@ -10,74 +10,21 @@ import numpy as np
 from ..access import Part, locator, observer
 from ..binding import Mask
 from ..faults import UnknownInstruction
+from ..inflight import InFlight
 from ..observe import Effect
 from ..table import effect
 from .mbarrier import ARRIVE, Arriving, Words, change
 
 
-class Copies:
-    """The copies in flight of a machine.
-
-    Attributes:
-        flying: list of Batch, oldest first.
-        groups: how many groups each lane has committed.
-    """
-
-    def __init__(self, machine):
-        self.machine, self.flying, self.groups = machine, [], np.zeros(machine.lanes, np.int64)
-
-    def reset(self):
-        """Nothing flies."""
-        self.flying.clear()
-        self.groups[:] = 0
-
-    def land(self, lanes, keep):
-        """The copies of `lanes` arrive, except those of each lane's last `keep` groups (None: all, committed or
-        not)."""
-        for batch in self.flying:
-            done = lanes[batch.lanes]
-            if keep is not None:
-                done = done & (batch.group >= 0) & (batch.group <= self.groups[batch.lanes] - keep)
-            if done.any():
-                batch.land(done, self.machine)
-        self.flying[:] = [batch for batch in self.flying if len(batch.lanes)]
-
-
-class Batch:
-    """What one cp.async of several lanes will write.
-
-    Attributes:
-        lanes: who issued it.
-        index: the element of shared memory that each writes, in units of its size.
-        data: the bytes (lanes, size).
-        group: the group each belongs to, -1 before it is committed.
-    """
-
-    def __init__(self, region, lanes, index, data):
-        self.region, self.lanes, self.index, self.data = region, lanes, index, data
-        self.group = np.full(len(lanes), -1)
-
-    def land(self, done, machine):
-        """Write the copies of the lanes in `done` (boolean) and forget them."""
-        size = self.data.shape[1]
-        self.region.view(np.dtype(np.uint8), size)[self.index[done]] = self.data[done]
-        for watching in machine.observers:
-            watching.landed(self.lanes[done], self.index[done], size)
-        left = ~done
-        self.lanes, self.index, self.data = self.lanes[left], self.index[left], self.data[left]
-        self.group = self.group[left]
-
-
-def copies_of(machine):
-    """The machine's Copies."""
-    return machine.part(Copies)
+class Copies(InFlight):
+    """The copies in flight."""
 
 
 @effect("cp.async.ca.shared", "cp.async.cg.shared", "cp.async.ca.shared::cta", "cp.async.cg.shared::cta",
         order="writes", writes_first=False)
 def copy(b):
     """cp.async.ca|cg.shared.global [to], [from], size[, source size]: bytes beyond the source size are zero."""
-    copies, machine, operands = copies_of(b.machine), b.machine, list(b.ins.operands)
+    copies, machine, operands = b.machine.part(Copies), b.machine, list(b.ins.operands)
     if b.ins.has("L2::cache_hint"):
         operands.pop()
     size = operands[2].value
@@ -105,9 +52,17 @@ def copy(b):
         who = np.nonzero(lanes())[0]
         if target.region.written is not None:
             target.region.mark_written(target.index[who], size)
-        copies.flying.append(Batch(target.region, who, target.index[who], data[who]))
+        copies.add(partial(_land, machine, target.region), who, target.index[who], data[who])
         machine.schedule.changes += 1
     return issue
+
+
+def _land(machine, region, lanes, index, data):
+    """Copies of `lanes` arrive: their `data` (lanes, size) at elements `index` of shared memory."""
+    size = data.shape[1]
+    region.view(np.dtype(np.uint8), size)[index] = data
+    for watching in machine.observers:
+        watching.landed(lanes, index, size)
 
 
 def _source_size(b, operand, size):
@@ -125,30 +80,23 @@ def _source_size(b, operand, size):
 @effect("cp.async.commit_group", order="writes", writes_first=False)
 def commit(b):
     """The lane's copies so far form a group."""
-    copies, lanes = copies_of(b.machine), b.running
-
-    def run():
-        active = lanes()
-        copies.groups[active] += 1
-        for batch in copies.flying:
-            fresh = active[batch.lanes] & (batch.group < 0)
-            batch.group[fresh] = copies.groups[batch.lanes[fresh]]
-    return run
+    copies = b.machine.part(Copies)
+    return lambda: copies.commit(b.running())
 
 
 @effect("cp.async.wait_group", "cp.async.wait_all", order="writes", writes_first=False)
 def wait(b):
     """Wait until at most n of the lane's groups are in flight; wait_all: none, and no copy outside a group."""
-    copies, lanes = copies_of(b.machine), b.running
+    copies = b.machine.part(Copies)
     keep = b.ins.operands[0].value if b.ins.operands else None
-    return lambda: copies.land(lanes(), keep)
+    return lambda: copies.land(b.running(), keep)
 
 
 @effect("cp.async.mbarrier.arrive", writes_first=False)
 def arrive(b):
     """The lane's copies so far arrive at a barrier in shared memory when they have landed. Without .noinc that
     arrival is added to those the barrier waits for."""
-    machine, copies, arriving = b.machine, copies_of(b.machine), b.machine.part(Arriving)
+    machine, copies, arriving = b.machine, b.machine.part(Copies), b.machine.part(Arriving)
     words, tell = Words(b, b.ins.operands[0], ARRIVE), observer(b, ARRIVE)
     extra = 0 if b.ins.has("noinc") else 1
 
@@ -159,7 +107,7 @@ def arrive(b):
 
         def land(lane, index):
             here = machine.lane == lane
-            copies.land(here, None)
+            copies.land(here)
             if tell:
                 tell(replace(part, active=here))
             change(memory, index, arrivals=1)

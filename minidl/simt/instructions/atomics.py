@@ -61,6 +61,24 @@ def atomic(b):
     return run
 
 
+def combine(ins):
+    """(what is there, what comes) -> what both make, as bytes: the operation that a cp.reduce names, of its type."""
+    name, kind = ins.first(FUNCTIONS), ins.kind
+    if kind in HALVES:
+        function = {"add": odd_sum, "min": np.fmin, "max": np.fmax}[name]
+
+        def halves(there, coming):
+            result = np.empty(there.size // 2, np.uint16)
+            store(result, function(*(widen(v.view(np.uint16), kind, np.float64) for v in (there, coming))), kind)
+            return result.view(np.uint8)
+        return halves
+    function = COMMUTING.get(name) or np.vectorize(lambda old, v: FUNCTIONS[name](old, v, v))
+
+    def apply(there, coming):
+        return function(there.view(DTYPE[kind]), coming.view(DTYPE[kind])).astype(DTYPE[kind]).view(np.uint8)
+    return apply
+
+
 def _in_order(name):
     """(cells, lanes, where, operand, second operand, results) -> how many cells changed. Lane after lane."""
     function = FUNCTIONS[name]

@@ -1,74 +1,122 @@
-"""cp.async.bulk: copies of many bytes that one thread asks for (sm_90).
+"""Bulk copies: cp.async.bulk and cp.reduce.async.bulk, of many bytes that one thread asks for (sm_90).
 
 To shared memory: the bytes arrive when a thread looks at the barrier that counts them, never earlier. From shared
-memory: they are read, and arrive, when their group is waited for.
+memory to global: they are read, and arrive, when their group is waited for.
 
 Source: PTX ISA, "Data Movement and Conversion Instructions: Bulk copy".
 """
+from typing import NamedTuple
+
 import numpy as np
 
 from ..access import base_of, locator
+from ..clusters import remote
 from ..faults import Fault, UnknownInstruction
+from ..inflight import InFlight
+from ..memory import Region
 from ..observe import Effect
 from ..table import effect
+from .atomics import combine
 from .mbarrier import ARRIVE, Arriving, change
 
 PIECE = 16                       # bytes: sizes and addresses are multiples of it
+BYTE = np.dtype(np.uint8)
+READ, COPY = Effect("read", PIECE, form="cp.async.bulk"), Effect("copy", PIECE, form="cp.async.bulk")
+WRITE = Effect("write", PIECE, form="cp.async.bulk")
+REDUCE = Effect("atomic", PIECE, "relaxed", "gpu", "cp.reduce.async.bulk")
 
 
-class Groups:
-    """Copies from shared memory, by lane: `flying` holds [lane, group or -1, land]; `committed` counts groups."""
-
-    def __init__(self, machine):
-        self.flying, self.committed = [], np.zeros(machine.lanes, np.int64)
-
-    def reset(self):
-        """Nothing flies."""
-        self.flying.clear()
-        self.committed[:] = 0
-
-    def commit(self, lanes):
-        """What the lanes have asked for so far forms a group."""
-        self.committed[lanes] += 1
-        for copy in self.flying:
-            if copy[1] < 0 and lanes[copy[0]]:
-                copy[1] = self.committed[copy[0]]
-
-    def land(self, lanes, keep):
-        """All but the last `keep` groups of the lanes arrive."""
-        done = [c for c in self.flying if lanes[c[0]] and 0 <= c[1] <= self.committed[c[0]] - keep]
-        self.flying[:] = [c for c in self.flying if not any(c is d for d in done)]
-        for _, _, land in done:
-            land()
+class Stores(InFlight):
+    """The copies from shared to global memory."""
 
 
-class Span:
+class Span(NamedTuple):
+    """Many elements of `size` bytes that one thread touches: `at` are their indices in a region."""
+    space: str
+    region: Region
+    at: np.ndarray
+    size: int
+
+    def read(self):
+        """The bytes (elements, size)."""
+        return self.region.view(BYTE, self.size)[self.at].reshape(len(self.at), self.size)
+
+    def write(self, data):
+        """Put bytes (elements, size)."""
+        view = self.region.view(BYTE, self.size)
+        view[self.at] = data.reshape(-1, *view.shape[1:])
+        self.region.stored = True
+        if self.region.written is not None:
+            self.region.mark_written(self.at, self.size)
+
+    def tell(self, b, lane, what):
+        """Observers hear of it."""
+        for watching in b.machine.observers:
+            watching.sweep(b.ins, self.space, self.region, self.at, what._replace(size=self.size), lane)
+
+
+class Stretch:
     """The bytes from an address on that each lane means, of a size of its own."""
 
-    def __init__(self, b, address, space, action):
-        self.b, self.machine, self.space = b, b.machine, space
-        self.base = np.broadcast_to(base_of(b, address), b.lanes)
-        self.last = np.zeros(b.lanes, np.uint64)
-        self.first_piece = locator(b, address, space, PIECE, b.mask)
-        self.last_piece = locator(b, address, space, PIECE, b.mask, row=self.last)
-        self.effect = Effect(action, PIECE, form="cp.async.bulk")
+    def __init__(self, b, address, space):
+        self.b, self.space, self.base = b, space, np.broadcast_to(base_of(b, address), b.lanes)
+        self.ends = np.zeros((2, b.lanes), np.uint64)    # where the first and the last piece begin
+        self.locate = [locator(b, address, space, PIECE, b.mask, row=row) for row in self.ends]
 
-    def pieces(self, sizes):
-        """{lane: (region, indices of its pieces)}; faults where the first or the last piece is no memory."""
-        self.last[:] = self.base + (sizes // PIECE - 1).astype(np.uint64) * np.uint64(PIECE)
-        first, = self.first_piece()
-        last, = self.last_piece()
+    def spans(self, sizes, rank=None):
+        """{lane: Span}, in the shared memory of block `rank` of the cluster if that is given.
+
+        Raises:
+            Fault: the first or the last piece is no memory, or they are in different buffers.
+        """
+        self.ends[:] = self.base if rank is None else remote(self.base, np.full(self.b.lanes, rank))
+        self.ends[1] += (np.maximum(sizes // PIECE, 1) - 1).astype(np.uint64) * np.uint64(PIECE)
+        (first,), (last,) = (locate() for locate in self.locate)
         lanes = np.arange(self.b.lanes) if first.active is None else np.nonzero(first.active)[0]
-        return {lane: (first.region, np.arange(first.index[lane], last.index[lane] + 1)) for lane in lanes.tolist()}
+        if first.region is not last.region:
+            raise self.b.machine.fault(self.b.ins, "out of bounds: a copy beyond the end of a buffer", lanes[0])
+        return {lane: Span(self.space, first.region, np.arange(first.index[lane], last.index[lane] + 1), PIECE)
+                for lane in lanes.tolist()}
 
-    def tell(self, lane, region, pieces, effect_here=None):
-        """Observers hear of the pieces, a warp's worth at a time, in the name of the lane that asked."""
-        for watching in self.machine.observers:
-            index, active = np.zeros(self.b.lanes, np.int64), np.zeros(self.b.lanes, bool)
-            active[lane] = True
-            for piece in pieces:
-                index[lane] = piece
-                watching.access(self.b.ins, self.space, region, index, effect_here or self.effect, active)
+
+def deliver(b, lane, target, data, report):
+    """Bytes `data` (or what gives them) fly to `target`, to arrive when somebody looks at the barrier `report` (a Span
+    of one word)."""
+    target.tell(b, lane, COPY)
+    if target.region.written is not None:
+        target.region.mark_written(target.at, target.size)
+
+    def land():
+        brought = data() if callable(data) else data
+        target.write(brought)
+        for watching in b.machine.observers:
+            watching.landed(np.full(len(target.at), lane), target.at, target.size)
+        report.tell(b, lane, ARRIVE)                     # whoever sees the phase's end sees the bytes
+        change(report.region.view(np.dtype(np.uint64)), report.at[0], brought=brought.size)
+        b.machine.schedule.changes += 1
+    b.machine.part(Arriving).flying.append((int(report.at[0]), land))
+
+
+class Reports:
+    """The barriers that copies report to."""
+
+    def __init__(self, b, address):
+        self.base, self.row = np.broadcast_to(base_of(b, address), b.lanes), np.zeros(b.lanes, np.uint64)
+        self.locate, self.lanes = locator(b, address, "shared", 8, b.mask, row=self.row), b.lanes
+
+    def spans(self, rank=None):
+        """A function of a lane: its barrier, in block `rank` of the cluster if that is given."""
+        self.row[:] = self.base if rank is None else remote(self.base, np.full(self.lanes, rank))
+        part, = self.locate()
+        return lambda lane: Span("shared", part.region, part.index[lane:lane + 1], 8)
+
+
+def ranks(b, operands):
+    """A function of a lane: the numbers of the blocks that a copy goes to; None stands for the one that is named."""
+    if not b.ins.has("multicast::cluster"):
+        return lambda lane: [None]
+    mask = b.full(operands[0], "u16")
+    return lambda lane: [rank for rank in range(16) if int(mask[lane]) >> rank & 1]
 
 
 def _sizes(b, operand):
@@ -83,90 +131,110 @@ def _sizes(b, operand):
     return sizes
 
 
-def _bytes(region):
-    return region.view(np.dtype(np.uint8), PIECE)
-
-
 @effect("cp.async.bulk.shared::cluster.global", "cp.async.bulk.shared::cta.global", writes_first=False)
 def to_shared(b):
-    """cp.async.bulk.shared.global.mbarrier::complete_tx::bytes [to], [from], bytes, [barrier]."""
-    to, source, size, barrier = b.ins.operands[:4]
-    if b.ins.has("multicast::cluster"):
-        raise UnknownInstruction(f"[simt] {'.'.join(b.ins.opcode)}: clusters of blocks, PTX line {b.ins.line}")
-    to, source, sizes = Span(b, to, "shared", "copy"), Span(b, source, "global", "read"), _sizes(b, size)
-    word, arriving = locator(b, barrier, "shared", 8, b.mask), b.machine.part(Arriving)
+    """cp.async.bulk.shared.global.mbarrier::complete_tx::bytes [to], [from], bytes, [barrier][, blocks]."""
+    to, source, size, barrier, *more = b.ins.operands
+    to, source, sizes = Stretch(b, to, "shared"), Stretch(b, source, "global"), _sizes(b, size)
+    reports, chosen = Reports(b, barrier), ranks(b, more)
 
     def run():
         count = sizes()
-        targets, sources, (reports,) = to.pieces(count), source.pieces(count), word()
-        for lane, (region, pieces) in targets.items():
-            origin, taken = sources[lane]
-            source.tell(lane, origin, taken)
-            to.tell(lane, region, pieces)
-            data, at = _bytes(origin)[taken], int(reports.index[lane])
-            arriving.flying.append((at, _landing(b, to, lane, region, pieces, data, reports.region, at)))
-            if region.written is not None:
-                region.mark_written(pieces, PIECE)
+        for lane, origin in source.spans(count).items():
+            origin.tell(b, lane, READ)
+            for rank in chosen(lane):
+                deliver(b, lane, to.spans(count, rank)[lane], origin.read(), reports.spans(rank)(lane))
     return run
 
 
-def _landing(b, to, lane, region, pieces, data, words, at):
-    """A closure that writes a copy and tells its barrier."""
-    def land():
-        _bytes(region)[pieces] = data
-        region.stored = True
-        lanes = np.full(len(pieces), lane)
-        for watching in b.machine.observers:
-            watching.landed(lanes, pieces, PIECE)
-        if b.machine.observers:                              # (whoever sees the phase's end sees the bytes)
-            index, active = np.zeros(b.lanes, np.int64), np.zeros(b.lanes, bool)
-            index[lane], active[lane] = at, True
-            for watching in b.machine.observers:
-                watching.access(b.ins, "shared", words, index, ARRIVE, active)
-        change(words.view(np.dtype(np.uint64)), at, brought=data.size)
-        b.machine.schedule.changes += 1
-    return land
-
-
-@effect("cp.async.bulk.global.shared::cta", writes_first=False)
-def to_global(b):
-    """cp.async.bulk.global.shared::cta.bulk_group [to], [from], bytes."""
-    to, source, size = b.ins.operands[:3]
-    to, source, sizes = Span(b, to, "global", "write"), Span(b, source, "shared", "read"), _sizes(b, size)
-    groups = b.machine.part(Groups)
+@effect("cp.async.bulk.shared::cluster.shared::cta", writes_first=False)
+def to_cluster(b):
+    """cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [to], [from], bytes, [barrier]."""
+    to, source, size, barrier = b.ins.operands[:4]
+    to, source, sizes = Stretch(b, to, "shared"), Stretch(b, source, "shared"), _sizes(b, size)
+    reports = Reports(b, barrier)
 
     def run():
         count = sizes()
-        targets, sources = to.pieces(count), source.pieces(count)
-        for lane, (region, pieces) in targets.items():
-            origin, taken = sources[lane]
-            source.tell(lane, origin, taken)
+        targets, report = to.spans(count), reports.spans()
+        for lane, origin in source.spans(count).items():
+            def data(origin=origin, lane=lane):
+                origin.tell(b, lane, READ)               # (it may still be reading)
+                return origin.read()
+            origin.tell(b, lane, READ)
+            deliver(b, lane, targets[lane], data, report(lane))
+    return run
 
-            def land(lane=lane, region=region, pieces=pieces, origin=origin, taken=taken):
-                source.tell(lane, origin, taken)             # (it may still be reading)
-                to.tell(lane, region, pieces)
-                _bytes(region)[pieces] = _bytes(origin)[taken]
-                region.stored = True
-                b.machine.schedule.changes += 1
-            groups.flying.append([lane, -1, land])
+
+def depart(b, lane, origin, target, merge=None, chosen=None):
+    """Bytes of shared memory fly to global memory, to arrive when their group is waited for.
+
+    Args:
+        merge: (what is there, what comes) -> what will be there; None: what comes.
+        chosen: which bytes of the origin go to the target, None for all.
+    """
+    origin.tell(b, lane, READ)
+
+    def land(who):
+        origin.tell(b, lane, READ)                       # (it may still be reading)
+        target.tell(b, lane, WRITE if merge is None else REDUCE)
+        data = origin.read().reshape(-1)
+        data = data if chosen is None else data[chosen]
+        target.write(data if merge is None else merge(target.read().reshape(-1), data))
+        b.machine.schedule.changes += 1
+    b.machine.part(Stores).add(land, np.array([lane]))
+
+
+def merging(b):
+    """What `depart` calls `merge`."""
+    return combine(b.ins) if b.ins.opcode[1] == "reduce" else None
+
+
+@effect("cp.async.bulk.global.shared::cta", "cp.reduce.async.bulk.global.shared::cta", writes_first=False)
+def to_global(b):
+    """cp.async.bulk.global.shared::cta.bulk_group [to], [from], bytes; cp.reduce: adds, or the like, to what is
+    there."""
+    to, source, size = b.ins.operands[:3]
+    if b.ins.has("cp_mask"):
+        raise UnknownInstruction(f"[simt] {'.'.join(b.ins.opcode)}: masks of bytes, PTX line {b.ins.line}")
+    to, source, sizes, merge = Stretch(b, to, "global"), Stretch(b, source, "shared"), _sizes(b, size), merging(b)
+
+    def run():
+        count = sizes()
+        targets = to.spans(count)
+        for lane, origin in source.spans(count).items():
+            depart(b, lane, origin, targets[lane], merge)
     return run
 
 
 @effect("cp.async.bulk.commit_group")
 def commit(b):
     """The lane's copies from shared memory so far form a group."""
-    groups = b.machine.part(Groups)
-    return lambda: groups.commit(b.running())
+    stores = b.machine.part(Stores)
+    return lambda: stores.commit(b.running())
 
 
 @effect("cp.async.bulk.wait_group")
 def wait(b):
     """cp.async.bulk.wait_group[.read] n: at most n of the lane's groups are under way."""
-    groups, keep = b.machine.part(Groups), b.ins.operands[0].value
-    return lambda: groups.land(b.running(), keep)
+    stores, keep = b.machine.part(Stores), b.ins.operands[0].value
+    return lambda: stores.land(b.running(), keep)
 
 
 @effect("cp.async.bulk.prefetch", writes_first=False)
 def prefetch(b):
     """A hint to the cache."""
     return lambda: None
+
+
+@effect("st.bulk", writes_first=False)
+def clear(b):
+    """st.bulk.shared::cta [to], bytes, 0: zeros."""
+    to, sizes = Stretch(b, b.ins.operands[0], "shared"), _sizes(b, b.ins.operands[1])
+
+    def run():
+        for lane, target in to.spans(sizes()).items():
+            target.tell(b, lane, WRITE)
+            target.write(np.zeros((len(target.at), PIECE), np.uint8))
+        b.machine.schedule.changes += 1
+    return run

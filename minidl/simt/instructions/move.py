@@ -3,6 +3,7 @@ from functools import partial
 
 import numpy as np
 
+from ..clusters import rank
 from ..kinds import BITS, DTYPE, UNSIGNED, untyped
 from ..memory import WINDOW, WINDOW_BITS
 from ..syntax import Special, Vector
@@ -78,6 +79,9 @@ def is_in_space(b):
     p, a = b.target(0, "pred"), b.source(1, "u64")
     space = b.ins.opcode[1].partition("::")[0]
     window = np.uint64(WINDOW.get(space, WINDOW["global"]) >> int(WINDOW_BITS))
+    if b.ins.has("shared", "shared::cta"):
+        own = b.machine.special("%cluster_ctarank", "s32")
+        return lambda: np.copyto(p, (a >> WINDOW_BITS == window) & ((rank(a) < 0) | (rank(a) == own)))
     return lambda: np.equal(a >> WINDOW_BITS, window, p)
 
 

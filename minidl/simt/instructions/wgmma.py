@@ -13,6 +13,7 @@ canonical layouts and swizzling modes.
 import numpy as np
 
 from ..faults import Fault, UnknownInstruction
+from ..inflight import InFlight
 from ..kinds import BITS
 from ..observe import Effect
 from ..syntax import Immediate, Vector, parts
@@ -24,31 +25,8 @@ SWIZZLED = {0: 0, 1: 3, 2: 2, 3: 1}      # mode of the descriptor -> bits of the
 READ = Effect("read", 16, form="wgmma")
 
 
-class Products:
-    """The products in flight of a machine: `flying`, oldest first, and how many groups each warp has committed."""
-
-    def __init__(self, machine):
-        self.machine, self.flying, self.groups = machine, [], np.zeros(machine.lanes // 32, np.int64)
-
-    def reset(self):
-        """Nothing flies."""
-        self.flying.clear()
-        self.groups[:] = 0
-
-    def commit(self, warps):
-        """What `warps` (boolean) have issued so far forms a group."""
-        self.groups[warps] += 1
-        for product in self.flying:
-            fresh = warps[product.warps] & (product.group < 0)
-            product.group[fresh] = self.groups[product.warps[fresh]]
-
-    def land(self, warps, keep):
-        """The products of `warps` are done, but for those of each warp's last `keep` groups."""
-        for product in self.flying:
-            done = warps[product.warps] & (product.group >= 0) & (product.group <= self.groups[product.warps] - keep)
-            if done.any():
-                product.land(done)
-        self.flying[:] = [product for product in self.flying if len(product.warps)]
+class Products(InFlight):
+    """The products in flight, by warp."""
 
 
 class Operand:
@@ -100,21 +78,6 @@ class Operand:
         """The elements as numbers that matmul takes."""
         dtype = np.dtype(INTEGER.get(self.kind, f"u{self.bytes}"))
         return numbers(region.view(dtype).take(addresses // self.bytes, 0), self.kind)
-
-
-class Product:
-    """One instruction of some warps, under way."""
-
-    def __init__(self, plan, warps, a, b, keeps):
-        self.plan, self.warps, self.a, self.b, self.keeps = plan, warps, a, b, keeps
-        self.group = np.full(len(warps), -1)
-
-    def land(self, done):
-        """Do what the warps in `done` (boolean) have issued, and forget it."""
-        self.plan.compute(self.warps[done], self.a[done], self.b[done], self.keeps[done])
-        left = ~done
-        self.warps, self.a, self.b, self.keeps = self.warps[left], self.a[left], self.b[left], self.keeps[left]
-        self.group = self.group[left]
 
 
 class Plan:
@@ -213,7 +176,7 @@ def multiply(b):
         a = _fragments(a_rows, plan.shape)[warps] if plan.in_registers else a_descriptor[32 * warps]
         second = descriptor[32 * warps]
         plan.tell(warps, a, second)
-        products.flying.append(Product(plan, warps, a, second, keeps[32 * warps].astype(bool)))
+        products.add(plan.compute, warps, a, second, keeps[32 * warps].astype(bool))
     return run
 
 
