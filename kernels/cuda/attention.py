@@ -1,5 +1,5 @@
 """Entries of attention_forward.cu and attention_backward.cu."""
-from .variants import POINTERS, Variant
+from .variants import PRODUCTS, Variant
 
 INPUTS = {"q": "x", "k": "x", "v": "x", "bias": "x", "mask": "*i1", "lengths": "*i32"}
 PLACES = [f"{array}_{axis}" for array, axes in {
@@ -19,7 +19,7 @@ KERNELS = {                                            # what follows those: arr
 def _signature(dtype, arrays, placed):
     places = [f"{array}_{axis}" for array in placed for axis in ("batch", "head", "row")]
     found = {**INPUTS, **dict.fromkeys(PLACES, "i64"), **SETTINGS, **arrays, **dict.fromkeys(places, "i64")}
-    return {name: POINTERS[dtype] if kind == "x" else kind for name, kind in found.items()}
+    return {name: PRODUCTS[dtype] if kind == "x" else kind for name, kind in found.items()}
 
 
 def _shape(kernel, size, head):
@@ -33,8 +33,8 @@ def _shape(kernel, size, head):
 
 def variants():
     for kernel, (arrays, placed) in KERNELS.items():
-        for dtype in POINTERS:
-            size, forward = 4 if dtype == "float32" else 2, kernel == "attention_forward_cuda"
+        for dtype in PRODUCTS:
+            size, forward = 4 if PRODUCTS[dtype] == "*fp32" else 2, kernel == "attention_forward_cuda"
             for head in (32, 64, 128) if forward and size == 2 else (64, 128):
                 rows, shared = _shape(kernel, size, head)
                 yield Variant("attention_forward.cu" if forward else "attention_backward.cu", kernel,

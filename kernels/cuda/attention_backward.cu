@@ -289,5 +289,7 @@ BACKWARD(bfloat16, bfloat16, 64)
 BACKWARD(bfloat16, bfloat16, 128)
 BACKWARD(float32, float, 64)
 BACKWARD(float32, float, 128)
+BACKWARD(tf32, tf32, 64)
+BACKWARD(tf32, tf32, 128)
 
 }  // namespace minidl

@@ -213,5 +213,7 @@ FORWARD(bfloat16, bfloat16, 64)
 FORWARD(bfloat16, bfloat16, 128)
 FORWARD(float32, float, 64)
 FORWARD(float32, float, 128)
+FORWARD(tf32, tf32, 64)
+FORWARD(tf32, tf32, 128)
 
 }  // namespace minidl

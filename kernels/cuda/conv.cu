@@ -269,8 +269,11 @@ CORRELATE(bfloat16, bfloat16, 64)
 CORRELATE(bfloat16, bfloat16, 128)
 CORRELATE(float32, float, 64)
 CORRELATE(float32, float, 128)
+CORRELATE(tf32, tf32, 64)
+CORRELATE(tf32, tf32, 128)
 FILTER_GRADIENT(float16, float16)
 FILTER_GRADIENT(bfloat16, bfloat16)
 FILTER_GRADIENT(float32, float)
+FILTER_GRADIENT(tf32, tf32)
 
 }  // namespace minidl

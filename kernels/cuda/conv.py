@@ -1,5 +1,5 @@
 """Entries of conv.cu, with the arguments of those in kernels/triton/conv.py."""
-from .variants import POINTERS, Variant
+from .variants import PRODUCTS, Variant
 
 SHAPE = dict.fromkeys("windows p q height width channels outputs taps taps_w start_h start_w stride_h stride_w "
                       "dilation_h dilation_w".split(), "i32")
@@ -7,8 +7,8 @@ PLACES = dict.fromkeys(("y_start", "y_n", "y_h", "y_w"), "i64")
 
 
 def variants():
-    for dtype, pointer in POINTERS.items():
-        size, images = 4 if dtype == "float32" else 2, dict.fromkeys(("x", "weight", "y", "scale", "shift"), pointer)
+    for dtype, pointer in PRODUCTS.items():
+        size, images = 4 if pointer == "*fp32" else 2, dict.fromkeys(("x", "weight", "y", "scale", "shift"), pointer)
         for outputs in 64, 128:
             yield Variant("conv.cu", "correlate_cuda", f"correlate_{dtype}_{outputs}",
                           {"dtype": dtype, "outputs": outputs}, {**images, **SHAPE, **PLACES, "activation": "i32"},

@@ -40,7 +40,7 @@ __device__ inline void load_chunk(u32 to, const T* from, int count) {
 #pragma unroll 1
   for (int i = 0; i < at_most(count, PER_CHUNK<T>); i++, to += sizeof(T)) {
     if constexpr (sizeof(T) == 4)
-      asm volatile("st.shared.f32 [%0], %1;" ::"r"(to), "f"(from[i]) : "memory");
+      asm volatile("st.shared.f32 [%0], %1;" ::"r"(to), "f"(to_float(from[i])) : "memory");
     else
       asm volatile("st.shared.b16 [%0], %1;" ::"r"(to), "h"(from[i].bits) : "memory");
   }
@@ -67,6 +67,7 @@ __device__ inline void store_floats(float* to, const float (&x)[8]) {
   reinterpret_cast<float4*>(to)[0] = {x[0], x[1], x[2], x[3]};
   reinterpret_cast<float4*>(to)[1] = {x[4], x[5], x[6], x[7]};
 }
+__device__ inline void store_floats(tf32* to, const float (&x)[8]) { store_floats(reinterpret_cast<float*>(to), x); }
 template <class T>
 __device__ void store_floats(T* to, const float (&x)[8]) {
   *reinterpret_cast<uint4*>(to) = {packed<T>(x[0], x[1]), packed<T>(x[2], x[3]), packed<T>(x[4], x[5]),
@@ -136,7 +137,7 @@ struct Tile {
 #pragma unroll 1
     for (int i = 0; i < at_most(count, PER_CHUNK<T>); i++, from += sizeof(T)) {
       if constexpr (sizeof(T) == 4)
-        asm volatile("ld.shared.f32 %0, [%1];" : "=f"(to[i]) : "r"(from) : "memory");
+        asm volatile("ld.shared.f32 %0, [%1];" : "=f"(reinterpret_cast<float&>(to[i])) : "r"(from) : "memory");
       else
         asm volatile("ld.shared.b16 %0, [%1];" : "=h"(to[i].bits) : "r"(from) : "memory");
     }

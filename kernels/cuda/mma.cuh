@@ -1,12 +1,13 @@
 // Matrix products on tensor cores, a warp at a time: C (16, 8) += A (16, K) B (K, 8), where K is 32 bytes long.
 //
-// Half numbers: K = 16. float32: K = 8; each operand is cut into a large and a small part of tf32, and three products
-// of those are added up, so that what is lost is about as small as float32's own roundings.
+// Half numbers: K = 16. tf32: K = 8; operands are rounded to it. float32: K = 8; each operand is cut into a large and a
+// small part of tf32, and three products of those are added up, so that what is lost is about as small as float32's own
+// roundings.
 //
 // Where a thread has its numbers (g = lane / 4, t = lane % 4): of C, rows g (0, 1) and g + 8 (2, 3), columns 2 t and
 // 2 t + 1. Operands come from tiles in which K lies along the rows ("along"), or across them ("across"), or from C.
-// float32 that does not lie along rows takes the K in an order of its own: 2 t where t is said, 2 t + 1 for t + 4; then
-// neither C nor shared memory needs shuffles. Both operands of a product must be of one kind.
+// What has 32 bits and does not lie along rows takes the K in an order of its own: 2 t where t is said, 2 t + 1 for t +
+// 4; then neither C nor shared memory needs shuffles. Both operands of a product must be of one kind.
 //
 // Source: PTX ISA, "mma.m16n8k16", "mma.m16n8k8", "ldmatrix"; three products: Ootomo, Yokota 2022, "Recovering single
 // precision accuracy from Tensor Cores while surpassing the FP32 theoretical peak performance", arXiv:2203.03341.
@@ -70,6 +71,13 @@ struct Operand<float, WORDS> {
   }
 };
 
+template <int WORDS>
+struct Operand<tf32, WORDS> {
+  u32 words[WORDS];
+
+  __device__ void set(int i, u32 word) { words[i] = to_tf32(__uint_as_float(word)); }
+};
+
 template <class T>
 using Left = Operand<T, 4>;
 template <class T>
@@ -94,6 +102,10 @@ __device__ inline void multiply_tf32(float (&c)[4], const u32 (&a)[4], const u32
       "{%0, %1, %2, %3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+__device__ inline void multiply(float (&c)[4], const Left<tf32>& a, const Right<tf32>& b) {
+  multiply_tf32(c, a.words, b.words);
 }
 
 __device__ inline void multiply(float (&c)[4], const Left<float>& a, const Right<float>& b) {

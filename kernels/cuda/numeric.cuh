@@ -15,12 +15,16 @@ struct float16 {
 struct bfloat16 {
   u16 bits;
 };
+struct tf32 {  // a float that tensor cores take with the first 10 bits of its fraction
+  float value;
+};
 
 constexpr float LOG2_E = 1.4426950408889634f;
 
 __device__ inline float infinity() { return __int_as_float(0x7f800000); }
 
 __device__ inline float to_float(float x) { return x; }
+__device__ inline float to_float(tf32 x) { return x.value; }
 __device__ inline float to_float(bfloat16 x) { return __uint_as_float(static_cast<u32>(x.bits) << 16); }
 __device__ inline float to_float(float16 x) {
   float y;

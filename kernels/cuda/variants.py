@@ -9,6 +9,7 @@ A .cu file is compiled once per architecture, whole.  Types are named as in Trit
 from dataclasses import dataclass, field
 
 POINTERS = {"float16": "*fp16", "bfloat16": "*bf16", "float32": "*fp32"}       # dtype -> a pointer to it
+PRODUCTS = {**POINTERS, "tf32": "*fp32"}               # as what tensor cores multiply them
 
 
 @dataclass(frozen=True)

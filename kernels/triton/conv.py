@@ -12,7 +12,7 @@ import triton.language as tl
 
 from .functions import padded, vectors
 from .matmul import finished, tile_of
-from .variants import POINTERS, tuned
+from .variants import PRODUCTS, tuned
 
 
 @triton.jit
@@ -103,7 +103,7 @@ SHAPE = dict.fromkeys("windows p q height width channels outputs taps taps_w sta
 
 
 def variants():
-    for dtype, pointer in POINTERS.items():
+    for dtype, pointer in PRODUCTS.items():
         images, places = {"x": pointer, "weight": pointer, "y": pointer, "scale": pointer, "shift": pointer}, \
             dict.fromkeys(("y_start", "y_n", "y_h", "y_w"), "i64")
         yield tuned(correlate, {"dtype": dtype}, {**images, **SHAPE, **places, "activation": "i32"}, divisible=images)

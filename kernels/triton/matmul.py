@@ -8,13 +8,14 @@ Programs that follow each other share rows of b and columns of a (`GROUP`), whic
 are small and K is long, K is cut into parts whose sums go to `parts` and are added by column_sum, in order.
 
 float32 is multiplied as the three largest of the four products of numbers cut into two of tf32 ("tf32x3"), whose
-error is float32's own. Source: Henry, Tang, Heinecke 2019, arXiv:1904.06376 (of bfloat16).
+error is float32's own; where the key says dtype "tf32", as the largest alone.
+Source: Henry, Tang, Heinecke 2019, arXiv:1904.06376 (of bfloat16).
 """
 import triton
 import triton.language as tl
 
 from .functions import bend, given, padded, vectors
-from .variants import POINTERS, tuned
+from .variants import POINTERS, PRODUCTS, tuned
 
 
 @triton.jit
@@ -100,12 +101,13 @@ WHOLE = {"int8": "*i8", "int32": "*i32"}
 
 
 def variants():
-    floats = [(dtype, dtype, dtype, layout) for dtype in POINTERS for layout in LAYOUTS]
-    by_int8 = [(dtype, "int8", dtype, layout) for dtype in POINTERS for layout in ("nt", "nn")]
+    stored = {**dict(zip(POINTERS, POINTERS)), "tf32": "float32"}
+    floats = [(dtype, own, own, layout) for dtype, own in stored.items() for layout in LAYOUTS]
+    by_int8 = [(dtype, "int8", own, layout) for dtype, own in stored.items() for layout in ("nt", "nn")]
     for dtype, weights, to, layout in (*floats, *by_int8, ("int8", "int8", "int32", "nt")):
-        pointer, other, out = [{**POINTERS, **WHOLE}[name] for name in (dtype, weights, to)]
+        pointer, other, out = [{**PRODUCTS, **WHOLE}[name] for name in (dtype, weights, to)]
         columns = dict(zip(("A_COLUMNS", "B_COLUMNS"), LAYOUTS[layout]))
         arrays = {"a": pointer, "b": other, "y": out, "parts": "*fp32",
-                  **dict.fromkeys(("scale", "shift", "residual"), POINTERS.get(dtype, "*fp32"))}
+                  **dict.fromkeys(("scale", "shift", "residual"), PRODUCTS.get(dtype, "*fp32"))}
         yield tuned(matmul, {"dtype": dtype, "weights": weights, "layout": layout}, {**arrays, **NUMBERS}, columns,
                     divisible=arrays)

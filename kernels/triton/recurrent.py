@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 
 from .functions import given, padded, sigmoid, tanh
-from .variants import POINTERS, tuned
+from .variants import PRODUCTS, tuned
 
 
 @triton.jit
@@ -204,7 +204,7 @@ KINDS = {**dict.fromkeys("gates c recurrent gc rest".split(), "*fp32"), "lengths
 
 
 def variants():
-    for dtype, pointer in POINTERS.items():
+    for dtype, pointer in PRODUCTS.items():
         for kernel, arrays, numbers in (
                 (lstm_forward, "gates h c y weight bias_ih bias_hh lengths", "step before after rows hidden"),
                 (lstm_backward, "gates c gy ga gc rest weight lengths", "step following before after rows hidden"),

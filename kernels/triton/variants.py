@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 POINTERS = {"float16": "*fp16", "bfloat16": "*bf16", "float32": "*fp32"}       # dtype -> a pointer to it
+PRODUCTS = {**POINTERS, "tf32": "*fp32"}               # as what tensor cores multiply them
 LAUNCH = ("num_warps", "num_stages")
 
 

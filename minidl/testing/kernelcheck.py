@@ -138,8 +138,8 @@ class Expectation:
         """(outputs, gradients) by a kernel."""
         return _by_kernel(kernel, self.op, self.own, self.params, self.seeds)
 
-    def compare(self, kernel, got):
-        """Is what a kernel gave within the budget?
+    def compare(self, kernel, got, digits=None):
+        """Is what a kernel gave within the budget, that of the dtype or of one with other `digits`?
 
         Raises:
             AssertionError: it is not.
@@ -147,7 +147,7 @@ class Expectation:
         for rows in map(zip, self.names, got, *self.answers):
             for name, a, b, c in rows:
                 if b is not None:
-                    _compare(f"[{kernel.name}] {name}: expected", a, b, c, self.dtype)
+                    _compare(f"[{kernel.name}] {name}: expected", a, b, c, self.dtype, digits or self.dtype)
 
 
 def reason(kernel, op, inputs, params, dtype):
@@ -228,13 +228,13 @@ def check_engine(kernel, op, inputs, params, dtype="float32", found=None):
     assert all(g is None or g.shape == t.shape for g, t in zip(gradients, live)), f"[{kernel.name}] shapes"
 
 
-def _compare(expected, got, truth, reference, dtype):
+def _compare(expected, got, truth, reference, dtype, digits):
     """Is `got` as near to the truth as the budget allows?"""
     assert got is not None, f"{expected} a gradient, got None"
     fits = got.shape == truth.shape and got.dtype == (dtype if is_float(truth.dtype) else truth.dtype)
     assert fits, f"{expected} {dtype} {truth.shape}, got {got.dtype} {got.shape}"
-    allowed = np.abs(reference.astype(dtype).astype("float64") - truth).max(initial=0)
-    budget = 2 * allowed + 4 * float(ml_dtypes.finfo(dtype).eps) * (1 + np.abs(truth).max(initial=0))
+    allowed = np.abs(reference.astype(digits).astype("float64") - truth).max(initial=0)
+    budget = 2 * allowed + 4 * float(ml_dtypes.finfo(digits).eps) * (1 + np.abs(truth).max(initial=0))
     error = np.abs(got.astype("float64") - truth).max(initial=0)
     assert error <= budget, f"{expected} an error of at most {budget:.2g}, got {error:.2g}"
 

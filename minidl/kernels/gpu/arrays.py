@@ -1,6 +1,7 @@
 """What the Python side of every kernel for GPUs asks and does: dense inputs, reasons to refuse, sums of columns."""
 from math import prod
 
+from ...backend import precision
 from .launch import cdiv, lacks, launch
 
 ALIGNMENT = 16                         # bytes: arrays that kernels take begin at multiples of it
@@ -18,6 +19,13 @@ def dense(xp, array):
 def unless_served(kernel, array, **key):
     """Why a compiled kernel does not take arrays of this dtype, or None."""
     return lacks(kernel, dtype=array.dtype.name, **key)
+
+
+def multiplied(array):
+    """As what tensor cores multiply an array's numbers, the dtype in the key of such kernels: "tf32" for float32 where
+    the caller said precision("fast")."""
+    name = array.dtype.name
+    return "tf32" if name == "float32" and precision.level() == "fast" else name
 
 
 def parts_of(rows, columns):

@@ -4,6 +4,7 @@ Arrays are read in place, whatever their strides are, as long as the elements of
 gradient of each score is written, in float32, and then summed over the axes along which the bias is spread.
 """
 from ...dispatch import Kernel, register
+from .arrays import multiplied
 from .heads import FAR, dropout, four, like, odd, plane, steps
 from .launch import cdiv, launch
 
@@ -37,7 +38,7 @@ class _Call:
 
     def __init__(self, xp, query, key, value, bias, mask, scale, is_causal, offset, window_size, softcap, dropout_p,
                  dropout_key):
-        self.lead, self.dtype = query.shape[:-3], query.dtype.name
+        self.lead = query.shape[:-3]
         self.q, self.k, self.v = arrays = [_rows(xp, a) for a in (query, key, value)]
         self.bias, mask = plane(xp, bias, self.lead), plane(xp, mask, self.lead)
         b, h, t, d = self.q.shape
@@ -53,7 +54,7 @@ class _Call:
         """Launch a kernel for blocks of the `rows` of each of the `heads` of all sequences."""
         head = _served(self.q, self.head, kernel != "attention_forward_cuda")
         launch(kernel, lambda c: (self.scores[0] * heads * cdiv(rows, c["ROWS"]),),
-               (*self.shared, *arrays, *[n for a in placed for n in steps(a, 3)]), dtype=self.dtype, head=head)
+               (*self.shared, *arrays, *[n for a in placed for n in steps(a, 3)]), dtype=multiplied(self.q), head=head)
 
 
 def _forward(xp, query, key, value, *rest):

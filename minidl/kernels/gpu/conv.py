@@ -12,7 +12,7 @@ from ...dispatch import Kernel, register
 from ...errors import MinidlError
 from ...ops.conv import Axis, conv_axes, transposed_axes
 from .activation import ACTIVATIONS, bent, through_bent
-from .arrays import ALIGNMENT, column_sum, dense, unless_served
+from .arrays import ALIGNMENT, column_sum, dense, multiplied, unless_served
 from .launch import cdiv, launch
 from .matmul import BUSY, LEAST_CHUNK, TILE, padded
 
@@ -107,7 +107,7 @@ class Convolutions:
         windows, (seen, taps) = len(images) * prod([a.count for a in axes]), windows_of(axes)
         launch(self.correlates, lambda c: (cdiv(windows, c["BLOCK_M"]) * cdiv(outputs, c["BLOCK_N"]), groups),
                (images, filters, y, dense(xp, scale), dense(xp, shift), windows, *seen, channels, outputs, *taps,
-                *places, ACTIVATIONS[activation]), dtype=images.dtype.name, **self.key(outputs))
+                *places, ACTIVATIONS[activation]), dtype=multiplied(images), **self.key(outputs))
 
     def correlate(self, xp, x, weight, axes, groups, scale=None, shift=None, activation="none"):
         """activation(correlation of x (N, C, ...) with weight (O, C/groups, ...) * scale + shift): (N, O, ...)."""
@@ -143,7 +143,7 @@ class Convolutions:
         sums = xp.empty((parts, groups, outputs, depth), "float32")
         launch(self.differentiates,
                lambda c: (cdiv(outputs, c["BLOCK_M"]) * cdiv(depth, c["BLOCK_N"]), groups, parts),
-               (images, rows, sums, windows, *seen, channels, outputs, *taps, chunk), dtype=x.dtype.name)
+               (images, rows, sums, windows, *seen, channels, outputs, *taps, chunk), dtype=multiplied(x))
         found = column_sum(xp, sums, x.dtype).reshape(groups * outputs, h.kernel, w.kernel, channels)
         return found[..., :weight.shape[1]].transpose(0, 3, 1, 2).reshape(weight.shape)
 

@@ -5,7 +5,7 @@ from ... import tape
 from ...dispatch import Kernel, register
 from ...shapes import broadcast
 from .activation import ACTIVATIONS, bent, through_bent
-from .arrays import ALIGNMENT, column_sum, dense, unless_served
+from .arrays import ALIGNMENT, column_sum, dense, multiplied, unless_served
 from .launch import cdiv, lacks, launch
 
 VECTOR = 8                             # elements: rows begin at multiples of it (kernels/triton/functions.py)
@@ -83,7 +83,7 @@ def multiply(xp, a, b, scale=None, shift=None, residual=None, activation="none",
     launch("matmul", lambda c: (batch * cdiv(m, c["BLOCK_M"]) * cdiv(n, c["BLOCK_N"]), parts),
            (a, b, y, sums, dense(xp, scale), dense(xp, shift), residual, m, n, k, _stride(a, 1), _stride(b, 1),
             padded(n), _stride(a, 0), _stride(b, 0), m * padded(n), cdiv(chunk, TILE) * TILE,
-            ACTIVATIONS[activation]), dtype=a.dtype.name, weights=b.dtype.name, layout=layout)
+            ACTIVATIONS[activation]), dtype=multiplied(a), weights=b.dtype.name, layout=layout)
     if sums is not None:
         y = column_sum(xp, sums, dtype or own) if parts > 1 else sums
     return y.reshape(shape) if sums is not None else y[..., :n].reshape(shape)

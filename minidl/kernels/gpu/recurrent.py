@@ -2,7 +2,7 @@
 from ... import backend
 from ...dispatch import Kernel, register
 from ...errors import ArgumentError, message
-from .arrays import column_sum, dense, unless_served
+from .arrays import column_sum, dense, multiplied, unless_served
 from .launch import cdiv, launch
 from .matmul import by_rows, multiply, padded, rows_padded
 
@@ -60,7 +60,7 @@ class Sequences:
         """Launch a kernel for each of the steps: what it is told of a step, behind the arrays."""
         for step in steps:
             launch(kernel, lambda c: (cdiv(self.rows, c["BLOCK_N"]), cdiv(self.hidden, c["BLOCK_H"])),
-                   (*arrays, self.lengths, *step, self.rows, self.hidden), dtype=self.dtype.name)
+                   (*arrays, self.lengths, *step, self.rows, self.hidden), dtype=multiplied(self.x))
 
     @staticmethod
     def unserved(cell, x, h):

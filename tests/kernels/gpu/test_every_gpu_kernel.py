@@ -5,11 +5,13 @@ bounds is a fault. `pytest -m gpu` runs the same on a GPU. So do the builds for 
 small sample each.
 """
 from contextlib import suppress
+from itertools import product
 
 import pytest
 from sizes import cases
 from test_steps import RULES, steps
 
+from minidl.backend.precision import precision
 from minidl.dispatch import TABLE
 from minidl.errors import MinidlError
 from minidl.op import REGISTRY
@@ -53,6 +55,26 @@ def test_kernel_for_hopper(kernel):
         assert launcher.results
 
 
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda k: k.name)
+def test_where_the_caller_says_fast_float32_is_multiplied_as_tf32(kernel, cuda):
+    """Only there, and as exactly as fractions of ten bits allow, which are float16's."""
+    def launched(dtype):
+        return [entry for entry, _ in cuda.results if entry.key.get("dtype") == dtype]
+
+    op, taken = served(kernel, "float32")
+    inputs, params = sorted(taken, key=lambda case: sum([a.size for a in flat(case[0])]))[len(taken) // 2]
+    want = kernelcheck.Expectation(op, inputs, params, "float32")
+    with precision("fast"):
+        fast = want.by(kernel)
+    assert not [e for e in launched("float32") if cuda.find(e.kernel, {**e.key, "dtype": "tf32"})]
+    want.compare(kernel, fast, "float16")
+    if launched("tf32"):
+        cuda.results.clear()
+        with cuda.unchecked():
+            exact = want.by(kernel)
+        assert not launched("tf32") and any([(a != b).any() for a, b in zip(fast[0], exact[0])])
+
+
 class Recorded(Simulated):
     """Runs nothing, but writes down what it is asked for."""
 
@@ -69,8 +91,8 @@ def test_every_variant_is_run(kernel_sources):
             for dtype in DTYPES:
                 for kernel in KERNELS:
                     op, taken = served(kernel, dtype)
-                    for case in taken:
-                        with suppress(MinidlError):    # (values that were never computed may be refused)
+                    for case, level in product(taken, ("full", "fast")):
+                        with precision(level), suppress(MinidlError):  # (values never computed may be refused)
                             kernelcheck.bits(kernel, op, *case, dtype)
                 for rule, settings in RULES:
                     steps(rule, settings, dtype)
