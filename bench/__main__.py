@@ -2,12 +2,15 @@
 
     run engine                            what a call costs
     compare torch                         minidl's kernels beside PyTorch's (and NumPy's BLAS)
+    gpu                                   minidl's kernels beside PyTorch's, cuDNN's and cuBLAS's on a GPU
+    gpu --tune KERNEL...                  which configs of Triton kernels are the quickest there
     compare BEFORE.json AFTER.json        two runs on one machine
     table FILE.json...                    a run, or the parts of one, as Markdown
     plot FILE.json... --out FILE.png      and as a picture
 """
 import argparse
 import json
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -21,7 +24,7 @@ def _write(path, text):
 
 
 def _picture(document, path):
-    import_module("bench.plot").plot(import_module("bench.cases").GROUPS, document, path)
+    import_module("bench.plot").plot(_groups(document), document, path)
 
 
 def _engine(args):
@@ -42,14 +45,41 @@ def _compare(args):
     document = versus.run(args.only or (), versus.plan(args.threads), args.quick)
     if args.json:
         _write(args.json, json.dumps(document, indent=1))
-    _write(args.markdown, report.markdown(import_module("bench.cases").GROUPS, document))
+    _write(args.markdown, _tables(document))
     if args.plot:
         _picture(document, args.plot)
     return any("error" in row for row in document["rows"])
 
 
+def _gpu(args):
+    suite, device = import_module("bench.gpu"), import_module("bench.device").found()
+    only, kinds = args.only or (), args.dtypes or suite.KINDS
+    if args.tune:
+        import_module("bench.tune").run(device, args.tune, only, kinds, args.quick, args.write, jobs=os.cpu_count())
+        return False
+    document = suite.run(device, only, kinds, args.quick)
+    if args.json:
+        _write(args.json, json.dumps(document, indent=1))
+    _write(args.markdown, _tables(document))
+    if args.plot:
+        _picture(document, args.plot)
+    return any("error" in row for row in document["rows"])
+
+
+def _of_gpu(document):
+    return document["suite"] == "gpu"
+
+
+def _groups(document):
+    return import_module("bench.cases_gpu" if _of_gpu(document) else "bench.cases").GROUPS
+
+
+def _tables(document):
+    return (import_module("bench.report_gpu") if _of_gpu(document) else report).markdown(_groups(document), document)
+
+
 def _table(args):
-    _write(args.out, report.markdown(import_module("bench.cases").GROUPS, report.merged(args.files)))
+    _write(args.out, _tables(report.merged(args.files)))
 
 
 def _plot(args):
@@ -82,6 +112,15 @@ def _parser():
     add("--json")
     add("--markdown")
     add("--plot")
+    add = command("gpu", _gpu)
+    add("--only", action="append", metavar="PATTERN", help='rows: "conv/*3x3*", "attention"; may be repeated')
+    add("--dtypes", nargs="+", choices=("float16", "bfloat16", "float32", "tf32"), help="all, unless said")
+    add("--quick", action="store_true", help="each 6th row")
+    add("--json")
+    add("--markdown")
+    add("--plot")
+    add("--tune", nargs="+", metavar="KERNEL", help="measure all configs of these instead")
+    add("--write", action="store_true", help="with --tune: the best into kernels/triton/configs.json")
     for name, run in (("table", _table), ("plot", _plot)):
         add = command(name, run)
         add("files", nargs="+")

@@ -103,8 +103,9 @@ def unet(size=128):
     yield Layer(name, 64, 1, 1, size, bias=True)
 
 
-def _rows(layer, **more):
-    for batch in (1, 8):
+def conv_rows(layer, batches=(1, 8), **more):
+    """A layer's rows for some numbers of images."""
+    for batch in batches:
         yield from ways(layer.name, normal((batch, layer.inputs, layer.size, layer.size)), lambda lib, conv, x: conv(x),
                         layer.module, batch * layer.flops, before=f"B{batch} ", **more)
 
@@ -112,8 +113,8 @@ def _rows(layer, **more):
 LAYERS = list(dict.fromkeys([*resnet50(), *efficientnet_b0(), *dcgan(), *unet()]))
 WINOGRAD = [layer for layer in LAYERS if layer.kernel == 3 and layer.stride == layer.groups == 1
             and layer.inputs >= 64 and layer.size >= 14]
-GROUPS = [Group("conv", "Convolutions", [row for layer in LAYERS for row in _rows(layer)], 1.4)]
+GROUPS = [Group("conv", "Convolutions", [row for layer in LAYERS for row in conv_rows(layer)], 1.4)]
 if hasattr(minidl, "precision"):
     fast = {"context": lambda: minidl.precision("fast"), "tolerance": 1e-3}
     GROUPS.append(Group("winograd", 'Convolutions at precision "fast"',
-                        [row for layer in WINOGRAD for row in _rows(layer, **fast)], 1.8))
+                        [row for layer in WINOGRAD for row in conv_rows(layer, **fast)], 1.8))

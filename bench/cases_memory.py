@@ -22,8 +22,8 @@ MODULES = [("layer norm 4096x768", (4096, 768), lambda nn: nn.LayerNorm(768)),
            ("max-pool 2x2 8x64x128x128", (8, 64, 128, 128), lambda nn: nn.MaxPool2d(2))]
 
 
-def _module(name, shape, make):
-    return ways(name, normal(shape), lambda lib, module, x: module(x), lambda lib: make(lib.nn))
+def _module(name, shape, make, **more):
+    return ways(name, normal(shape), lambda lib, module, x: module(x), lambda lib: make(lib.nn), **more)
 
 
 def _cross_entropy(rows, classes):
@@ -38,7 +38,12 @@ def _embedding(batch, length, words, width):
                 lambda lib, module, index: module(index), lambda lib: lib.nn.Embedding(words, width))
 
 
-GROUP = Group("memory", "What memory bounds", [
-    *[row for args in MODULES for row in _module(*args)],
-    *_cross_entropy(4096, 4096), *_cross_entropy(4096, 30522),
-    *_embedding(32, 128, 30522, 768), *_embedding(64, 512, 10000, 512)], 1.5)
+def rows(**more):
+    """All of them; `more`: of those whose x are images."""
+    modules = [row for name, shape, make in MODULES
+               for row in _module(name, shape, make, **more if len(shape) == 4 else {})]
+    return [*modules, *_cross_entropy(4096, 4096), *_cross_entropy(4096, 30522),
+            *_embedding(32, 128, 30522, 768), *_embedding(64, 512, 10000, 512)]
+
+
+GROUP = Group("memory", "What memory bounds", rows(), 1.5)

@@ -35,6 +35,10 @@ class MiniDL:
         """d(y)/d(leaves), contracted with the seed."""
         return self.ml.gradients(y, leaves, seed)
 
+    def placed(self, module):
+        """A module as it computes: as it is."""
+        return module
+
     def state(self, module):
         """{name: array} of all that a module holds."""
         return {name: tensor.numpy() for name, tensor in module.state_dict().items()}
@@ -70,6 +74,10 @@ class Torch:
         """The values of a tensor."""
         return tensor.detach().numpy()
 
+    def placed(self, module):
+        """A module as it computes: as it is."""
+        return module
+
     def load(self, module, state):
         """Let a module hold these values."""
         module.load_state_dict({name: self.torch.from_numpy(array.copy()) for name, array in state.items()})
@@ -98,6 +106,10 @@ class NumPy:
     def array(self, tensor):
         """The array."""
         return tensor
+
+    def placed(self, module):
+        """A module as it computes: as it is."""
+        return module
 
     def load(self, module, state):
         """Let a module hold these values."""

@@ -1,10 +1,12 @@
 """Ratios by row as a picture, a panel per group."""
+import itertools
+
 import matplotlib
 from matplotlib import pyplot
 
 from .report import disturbed, mean, ratio
 
-COLOURS = {1: "tab:blue", 2: "tab:orange", 4: "tab:green", 8: "tab:red"}       # by the number of threads
+COLOURS = "tab:blue", "tab:orange", "tab:green", "tab:red"             # by the number of threads, or the dtype
 SHAPES = "o^sDvP<>"                # by the variant
 LINE, FRAME, WIDTH = 0.16, 0.75, 8.5           # inches: of a row's height, of what surrounds a panel, of a column
 TICKS = (0.125, 0.25, 0.5, 0.7, 1, 1.4, 2, 2.8, 4, 8, 16, 32)
@@ -16,6 +18,7 @@ def plot(groups, document, path):
     drawn = [row for row in document["rows"] if row["times"] and ratio(row) and not disturbed(row)]
     rows = {group.name: [row for row in drawn if row["group"] == group.name] for group in groups}
     groups = [group for group in groups if rows[group.name]]
+    colours = dict(zip(sorted(set(map(_series, drawn))), itertools.cycle(COLOURS)))
     names = {group.name: list(dict.fromkeys(row["name"] for row in rows[group.name])) for group in groups}
     heights = {group.name: LINE * max(len(names[group.name]), 7) + FRAME for group in groups}
     columns = _columns(groups, heights)
@@ -29,7 +32,7 @@ def plot(groups, document, path):
         grid = part.add_gridspec(len(parts + filler), 1, height_ratios=parts + filler)
         for spot, group in zip(grid, column):
             axes = part.add_subplot(spot)
-            _panel(axes, group, rows[group.name], names[group.name])
+            _panel(axes, group, rows[group.name], names[group.name], colours)
             axes.set_xlim(limits)
     figure.savefig(path, dpi=100)
     pyplot.close(figure)
@@ -50,18 +53,22 @@ def _wanted(group):
     return group.mean or group.least or 1
 
 
-def _panel(axes, group, rows, names):
-    """One group: a mark per row, its colour the number of threads, its shape the variant."""
+def _series(row):
+    """What a row's colour stands for."""
+    return row["dtype"] if "dtype" in row else f"{row['threads']} thread{'s' * (row['threads'] > 1)}"
+
+
+def _panel(axes, group, rows, names, colours):
+    """One group: a mark per row, its colour the number of threads or the dtype, its shape the variant."""
     shapes = dict(zip(dict.fromkeys(row["variant"] for row in rows), SHAPES))
-    threads = list(dict.fromkeys(row["threads"] for row in rows))
     for row in rows:
         axes.plot(ratio(row), names.index(row["name"]), shapes[row["variant"]], markersize=4, alpha=0.75,
-                  color=COLOURS.get(row["threads"], "grey"))
+                  color=colours[_series(row)])
     for variant, shape in shapes.items():
         axes.plot([], [], shape, color="grey", markersize=4, label=variant)
-    for n in threads:
-        whole = mean(ratio(row) for row in rows if row["threads"] == n)
-        axes.plot([], [], color=COLOURS.get(n, "grey"), label=f"{n} thread{'s' * (n > 1)}: mean {whole:.2f}")
+    for series in dict.fromkeys(map(_series, rows)):
+        whole = mean(ratio(row) for row in rows if _series(row) == series)
+        axes.plot([], [], color=colours[series], label=f"{series}: mean {whole:.2f}")
     axes.axvline(1, color="black", linewidth=0.8)
     wanted = _wanted(group)
     if wanted != 1:

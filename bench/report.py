@@ -3,7 +3,7 @@ import json
 import math
 import sys
 
-LABELS = {"minidl": "minidl", "torch": "PyTorch", "numpy": "NumPy"}
+LABELS = {"minidl": "minidl", "torch": "PyTorch", "torch_last": "PyTorch, channels last", "numpy": "NumPy"}
 UNDER = " ▼"                       # marks what falls short
 DISTURBED = 0.15                   # cores that other processes used while a row was measured: more say nothing
 
@@ -36,7 +36,7 @@ def refuse_mixed(documents, paths):
 
 def key(row):
     """What makes a row the same in another file."""
-    return row.get("group"), row["name"], row.get("variant"), row.get("threads")
+    return row.get("group"), row["name"], row.get("variant"), row.get("threads", row.get("dtype"))
 
 
 def compare(before, after, show=print):

@@ -25,12 +25,17 @@ class Disagreement(Exception):
     """Libraries gave different numbers."""
 
 
-def prepared(row, libs):
+def seeded(row):
+    """What a row's inputs are drawn from."""
+    return np.random.default_rng(zlib.crc32(row.name.encode()))
+
+
+def prepared(row, libs, arrays=None):
     """{library's name: call}; modules hold the values that the first library drew."""
-    arrays = row.inputs(np.random.default_rng(zlib.crc32(row.name.encode())))
+    arrays = row.inputs(seeded(row)) if arrays is None else arrays
     calls, state = {}, None
     for lib in libs:
-        module = row.module and row.module(lib)
+        module = row.module and lib.placed(row.module(lib))
         if module and state is None:
             state = {name: array.copy() for name, array in lib.state(module).items()}
         elif module:

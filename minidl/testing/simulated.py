@@ -102,10 +102,15 @@ class Simulated:
     def __init__(self, target=TARGET, makers=None, **options):
         self.target, self.makers, self.options = target, makers, {"races": True, "uninit": True, **options}
         self.results = []                              # (entry, simt.Result), in order
+        self._own = {}
+
+    def load(self, entry, made):
+        """Take what was compiled for an entry that sources do not name: {"symbol", "block", "shared", "ptx"}."""
+        self._own[entry] = made, entry.bound(made), simt.Module(made["ptx"])
 
     def loaded(self, entry):
         """(what is known of an entry, what checks its arguments, the simt module)."""
-        return _loaded(entry, self.target)
+        return self._own.get(entry) or _loaded(entry, self.target)
 
     @contextmanager
     def unchecked(self):

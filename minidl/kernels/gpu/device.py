@@ -37,6 +37,10 @@ class Device:
         """An entry, or None."""
         return self.library.find(kernel, key)
 
+    def load(self, entry, made):
+        """Take what was compiled for an entry that is not of the library: {"symbol", "block", "shared", "cubin"}."""
+        self._loaded[entry, backend.find("cuda").xp.cuda.runtime.getDevice()] = entry.bound(made, made["cubin"])
+
     def run(self, entry, grid, args):
         """Launch on the current device and stream of the array library."""
         cuda = backend.find("cuda").xp.cuda

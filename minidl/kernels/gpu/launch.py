@@ -31,6 +31,11 @@ def use(launcher):
     _launcher[0] = launcher
 
 
+def current():
+    """The launcher in use, or None."""
+    return _launcher[0]
+
+
 @contextmanager
 def launching(launcher):
     """`with launching(launcher):` kernels go to it inside the block; None: all refuse."""
@@ -47,11 +52,17 @@ def cdiv(total, block):
     return -(-total // block)
 
 
+def unready():
+    """Why no kernel can run, or None."""
+    launcher: Any = _launcher[0]
+    return "kernels for GPUs are switched off" if launcher is None else launcher.unready
+
+
 def lacks(kernel, **key):
     """Why `launch` cannot run a kernel for a key, or None."""
     launcher: Any = _launcher[0]
-    if launcher is None or launcher.unready:
-        return launcher and launcher.unready or "kernels for GPUs are switched off"
+    if reason := unready():
+        return reason
     return None if launcher.find(kernel, key) else f"no {kernel} for {_said(key)}"
 
 
