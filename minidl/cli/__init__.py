@@ -4,12 +4,15 @@ import sys
 import typer
 
 from ..errors import MinidlError
-from . import demo, doctor, lab
+from . import demo, doctor, lab, models, predict, train
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="A deep-learning framework written from scratch.")
 app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
+app.command("train")(train.train)
+app.command("predict")(predict.predict)
+app.add_typer(models.app, name="models")
 app.add_typer(lab.app, name="lab")
 
 

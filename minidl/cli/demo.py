@@ -14,7 +14,8 @@ import minidl as ml
 
 from .. import kernels, nn, optim
 from ..data import DataLoader, TensorDataset, fashion_mnist
-from ..errors import DeviceError, fields, message
+from ..data.image import pillow
+from ..errors import fields
 from ..io import load
 from ..models.vision.small_resnet import SmallResNet, SmallResNetConfig
 from ..train import Accuracy, ConfusionMatrix, ModelCheckpoint, ProgressBar, Trainer
@@ -40,7 +41,7 @@ def demo(data: str = typer.Option(None, help=DATA),
     console = Console(highlight=False, quiet=as_json)
     if evaluate is not None:
         return report(evaluate, out, as_json)
-    _need_pillow()
+    pillow("demo")                                     # (before training, not after it)
     if threads is not None or kernels.cpu is None:     # (NumPy's BLAS waits by spinning: one thread is safe)
         ml.set_num_threads(1 if threads is None else threads)
     last = out / "last.safetensors"
@@ -57,15 +58,6 @@ def _load(path):
     """(model state, settings, model config) of a run of the demo."""
     state, info = fields("demo", load(path), "model", "info")
     return state, *fields("demo", info, "settings", "model")
-
-
-def _need_pillow():
-    """Say before training, not after it, that the picture cannot be written."""
-    try:
-        import PIL  # noqa: F401
-    except ImportError as error:
-        raise DeviceError(message("demo", "Pillow", "the `vision` extra", "no such package",
-                                  "pip install 'minidl[vision]'")) from error
 
 
 def arrays(dataset, like):

@@ -2,9 +2,12 @@
 from .collate import default_collate
 from .datasets import ArrayDataset, ConcatDataset, Dataset, Subset, TensorDataset, random_split
 from .fashion_mnist import fashion_mnist
+from .folder import ImageFolder, MaskFolder, read_image
+from .labels import labels
 from .loader import DataLoader
+from .preprocess import ImagePreprocess
 from .samplers import BatchSampler, RandomSampler, Sampler, SequentialSampler, WeightedRandomSampler
 
-__all__ = ["ArrayDataset", "BatchSampler", "ConcatDataset", "DataLoader", "Dataset", "RandomSampler",
-           "Sampler", "SequentialSampler", "Subset", "TensorDataset", "WeightedRandomSampler",
-           "default_collate", "fashion_mnist", "random_split"]
+__all__ = ["ArrayDataset", "BatchSampler", "ConcatDataset", "DataLoader", "Dataset", "ImageFolder",
+           "ImagePreprocess", "MaskFolder", "RandomSampler", "Sampler", "SequentialSampler", "Subset", "TensorDataset",
+           "WeightedRandomSampler", "default_collate", "fashion_mnist", "labels", "random_split", "read_image"]

@@ -13,6 +13,20 @@ def _image(op, image):
     return image
 
 
+def pillow(op):
+    """Pillow.
+
+    Raises:
+        DeviceError: it is not installed; the message names the op that wants it.
+    """
+    try:
+        import PIL.Image
+    except ImportError as error:
+        raise DeviceError(message(op, "Pillow", "the `vision` extra", "no such package",
+                                  "pip install 'minidl[vision]'")) from error
+    return PIL
+
+
 def resize(image, size, filter="bilinear"):
     """Resize as Pillow does: its filters widen where the image shrinks (antialiasing).
 
@@ -28,11 +42,7 @@ def resize(image, size, filter="bilinear"):
         DeviceError: Pillow is not installed.
         ArgumentError: an unknown filter.
     """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise DeviceError(message("resize", "Pillow", "the `vision` extra", "no such package",
-                                  "pip install 'minidl[vision]'")) from error
+    Image = pillow("resize").Image
     if filter not in FILTERS:
         raise ArgumentError(message("resize", "filter", f"one of {', '.join(FILTERS)}", repr(filter)))
     return np.asarray(Image.fromarray(_image("resize", image)).resize(size[::-1],

@@ -1,5 +1,5 @@
 """How a checkpoint wants its images: part of a model's registration."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -45,6 +45,11 @@ class ImagePreprocess:
         short = min(height, width)
         image = resize(image, (int(self.resize * height / short), int(self.resize * width / short)), self.filter)
         return normalized(center_crop(image, (self.size, self.size)), self.mean, self.std)
+
+    def sized(self, size):
+        """The same for another size; what lies around the crop keeps its share."""
+        shorter = self.resize if self.resize == "square" or not self.size else round(self.resize * size / self.size)
+        return replace(self, size=size, resize=shorter)
 
     def __str__(self):
         if self.size is None:

@@ -1,5 +1,6 @@
 """What the models of the zoo have in common: a config, layouts of checkpoints, a head that can be replaced."""
 import json
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -24,6 +25,8 @@ class Model(nn.Module):
     layouts: dict = {"minidl": ()}
     base_prefix = ""
     architectures: tuple = ()
+    inputs = None                  # how its checkpoints want their input prepared
+    labels: tuple = ()             # the names of its classes
     head_name: str | None = None
 
     def keymap(self, layout=None):
@@ -62,15 +65,16 @@ class Model(nn.Module):
         self.get_classifier()
         *path, name = self.head_name.split(".")
         setattr(self.get_submodule(".".join(path)), name, self.make_head(num_classes))
-        self.config = self.config.replace(num_classes=num_classes)
+        self.config, self.labels = self.config.replace(num_classes=num_classes), ()
 
     def adapt_weight(self, name, array):
         """A checkpoint's array for the tensor of this name, changed to fit where the architecture says how."""
         return array
 
     def describe_config(self):
-        """What config.json holds: the class and the config; models with a Hugging Face twin give that twin's."""
-        return {"model": type(self).__name__, "config": self.config.to_dict()}
+        """What config.json holds: the class, the config, how inputs are prepared, and the names of the classes."""
+        return {"model": type(self).__name__, "config": self.config.to_dict(), "labels": list(self.labels),
+                "inputs": self.inputs and {"kind": type(self.inputs).__name__, **asdict(self.inputs)}}
 
     def save_pretrained(self, directory, layout=None, max_shard_bytes=SHARD):
         """Write config.json and model.safetensors, with official names: what the reference of a layout loads.

@@ -3,6 +3,8 @@ import json
 from pathlib import Path
 
 from .. import nn
+from ..data.labels import labels
+from ..data.preprocess import ImagePreprocess
 from ..errors import CheckpointError, message
 from .features import FeaturePyramid
 from .registry import entries, find
@@ -32,6 +34,9 @@ def create_model(name, weights=None, features_only=False, out_indices=None, **co
         model = entry.model(made)
     else:
         model = _loaded(entry.model, made, weights, new_head="num_classes" in config)
+    model.inputs = entry.inputs
+    if entry.labels and len(labels(entry.labels)) == getattr(made, "num_classes", None):
+        model.labels = labels(entry.labels)
     return FeaturePyramid(model, out_indices) if features_only else model
 
 
@@ -65,7 +70,22 @@ def from_pretrained(directory, **config):
         expected = f"a config.json in {directory}"
         raise CheckpointError(message("from_pretrained", "directory", expected, error)) from error
     kind, made = _from_config(told)
-    return _loaded(kind, made.replace(**config), directory, new_head="num_classes" in config).eval()
+    model = _loaded(kind, made.replace(**config), directory, new_head="num_classes" in config).eval()
+    model.inputs = _inputs(told.get("inputs"))
+    if len(told.get("labels") or ()) == getattr(model.config, "num_classes", None):
+        model.labels = tuple(told["labels"])
+    return model
+
+
+def _inputs(told):
+    """How inputs are prepared, of config.json."""
+    if told is None:
+        return None
+    known = {"ImagePreprocess": ImagePreprocess}
+    told = {name: tuple(v) if isinstance(v, list) else v for name, v in told.items()}
+    if told.get("kind") not in known:
+        raise CheckpointError(message("from_pretrained", "inputs", f"one of {', '.join(known)}", told.get("kind")))
+    return known[told.pop("kind")](**told)
 
 
 def _directory(path):

@@ -205,7 +205,7 @@ class OneCycleLR(Schedule):
 
     def _between(self, start, top, end, step):
         if step <= self.peak:
-            low, high, done = start, top, step / self.peak
+            low, high, done = start, top, step / self.peak if self.peak else 1.0     # (so few steps that none goes up)
         else:
             low, high, done = top, end, (step - self.peak) / (self.total_steps - 1 - self.peak)
         return _cosine(low, high, done) if self.anneal_strategy == "cos" else low + (high - low) * done

@@ -1,9 +1,8 @@
 """Training: the loop, its callbacks, metrics and display."""
 from .callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint, TerminateOnNaN
-from .metrics import F1, Accuracy, ConfusionMatrix, Mean, Metric
+from .metrics import F1, Accuracy, ConfusionMatrix, Mean, MeanIoU, Metric
 from .progress import ProgressBar
 from .trainer import Trainer
 
-__all__ = ["Accuracy", "CSVLogger", "Callback", "ConfusionMatrix", "EarlyStopping", "F1", "Mean", "Metric",
-           "ModelCheckpoint",
-           "ProgressBar", "TerminateOnNaN", "Trainer"]
+__all__ = ["Accuracy", "CSVLogger", "Callback", "ConfusionMatrix", "EarlyStopping", "F1", "Mean", "MeanIoU",
+           "Metric", "ModelCheckpoint", "ProgressBar", "TerminateOnNaN", "Trainer"]

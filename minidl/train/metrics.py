@@ -143,3 +143,17 @@ class F1(ConfusionMatrix):
             hits, called, real = hits.sum(), called.sum(), real.sum()
         both = called + real
         return float((2 * hits / both.clip(1)).mean())
+
+
+class MeanIoU(ConfusionMatrix):
+    """The mean over classes of what prediction and truth share, of all that either covers.
+
+    A class that neither has counts for nothing.  Source: Everingham et al. 2010, "The PASCAL Visual Object Classes
+    Challenge", section 4.2 (segmentation accuracy).
+    """
+
+    def compute(self):
+        counts = super().compute()
+        both, either = counts.diagonal().astype("float64"), counts.sum(0) + counts.sum(1) - counts.diagonal()
+        there = either > 0
+        return float((both[there] / either[there]).mean()) if there.any() else 0.0

@@ -1,0 +1,22 @@
+"""Names of classes, a line each: imagenet.txt (1000, words of WordNet 3.0 joined by commas), voc.txt (21)."""
+from functools import cache
+from pathlib import Path
+
+from ...errors import ArgumentError, message
+
+
+@cache
+def labels(name):
+    """The names of the classes of a list, "imagenet" or "voc", as a tuple in the order of the labels.
+
+    Raises:
+        ArgumentError: there is no such list.
+
+    Source: Miller 1995, "WordNet: A Lexical Database for English"; Everingham et al. 2010, "The PASCAL Visual Object
+    Classes Challenge".
+    """
+    path = Path(__file__).with_name(f"{name}.txt")
+    if not path.exists():
+        known = ", ".join(sorted(p.stem for p in path.parent.glob("*.txt")))
+        raise ArgumentError(message("labels", "name", f"one of {known}", repr(name)))
+    return tuple(path.read_text(encoding="utf-8").splitlines())
