@@ -6,10 +6,12 @@
 
 A row is (official, ours) or (official, ours, how).  `{i}` stands for a number, `*` at the end for the rest of the name.
 `[a|b|c]`, on one side, for tensors that the other side holds as one, joined along the first axis.  How: "T", the
-matrix is transposed.  Ours None: checkpoints may hold it, we do not.  What no row matches keeps its name.
+matrix is transposed; "old", a name that is read, but not written.  Ours None: checkpoints may hold it, we do not.
+Two rows with the same name of ours: checkpoints hold the tensor twice.  What no row matches keeps its name.
 """
 import re
 from collections.abc import Mapping
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -69,11 +71,11 @@ class _Side:
 class _Row:
     def __init__(self, official, ours, how=""):
         self.official, self.ours = _Side(official), None if ours is None else _Side(ours)
-        self.transposed = how == "T"
+        self.transposed, self.written = how == "T", ours is not None and how != "old"
         slots = [set(_SLOT.findall(t)) for t in (official, ours or official)]
-        if how not in ("", "T") or slots[0] != slots[1] or self.ours and (
+        if how not in ("", "T", "old") or slots[0] != slots[1] or self.ours and (
                 self.official.rest != self.ours.rest or min(len(s.words) for s in (self.official, self.ours)) > 1):
-            expected = "the same slots on both sides, brackets on one, and T or nothing"
+            expected = "the same slots on both sides, brackets on one, and T, old or nothing"
             raise ArgumentError(message("KeyMap", "row", expected, (official, ours, how)))
 
     def across(self, name, here, there):
@@ -108,20 +110,17 @@ class KeyMap:
         """The rows whose template on a side fits the name, numbers aside: few, and the same for every layer."""
         key = side, _outline(name)
         if key not in self._by_outline:
-            self._by_outline[key] = [row for row in self.rows if (end := getattr(row, side)) is not None
-                                     and end.outline.fullmatch(key[1])]
+            rows = self.rows if side == "official" else [row for row in self.rows if row.written]
+            self._by_outline[key] = [row for row in rows if getattr(row, side).outline.fullmatch(key[1])]
         return self._by_outline[key]
 
     def _plan(self, names, here, there):
         plan: dict = {}
         for name in names:
-            for row in self._rows_for(name, here):
-                targets = row.across(name, getattr(row, here), getattr(row, there))
-                if targets is not None:
-                    break
-            else:
-                targets = [(name, _Source((name,)))]
-            for target, source in targets:
+            found = (row.across(name, getattr(row, here), getattr(row, there)) for row in self._rows_for(name, here))
+            matches = [targets for targets in found if targets is not None]
+            matches = matches if here == "ours" else matches[:1]
+            for target, source in chain(*(matches or [[(name, _Source((name,)))]])):
                 plan.setdefault(target, source)
         return plan
 

@@ -150,8 +150,8 @@ TORCHVISION = (
     ("encoder.layers.encoder_layer_{i}.ln_2.*", "blocks.{i}.norm2.*"),
     ("encoder.layers.encoder_layer_{i}.mlp.0.*", "blocks.{i}.mlp.fc1.*"),
     ("encoder.layers.encoder_layer_{i}.mlp.3.*", "blocks.{i}.mlp.fc2.*"),
-    ("encoder.layers.encoder_layer_{i}.mlp.linear_1.*", "blocks.{i}.mlp.fc1.*"),       # (torchvision before 0.12)
-    ("encoder.layers.encoder_layer_{i}.mlp.linear_2.*", "blocks.{i}.mlp.fc2.*"),
+    ("encoder.layers.encoder_layer_{i}.mlp.linear_1.*", "blocks.{i}.mlp.fc1.*", "old"),
+    ("encoder.layers.encoder_layer_{i}.mlp.linear_2.*", "blocks.{i}.mlp.fc2.*", "old"),
     ("encoder.ln.*", "norm.*"), ("heads.head.*", "head.*"))
 
 HUGGINGFACE = (
@@ -170,8 +170,7 @@ class VisionTransformer(Classifier):
     """The network of the module's docstring."""
 
     config_class = ViTConfig
-    layouts = {"timm": (("mask_token", None), ("blocks.{i}.ls{j}.gamma", "blocks.{i}.ls{j}.gamma")),
-               "torchvision": TORCHVISION, "huggingface": HUGGINGFACE}
+    layouts = {"timm": (("mask_token", None),), "torchvision": TORCHVISION, "huggingface": HUGGINGFACE}
     base_prefix = "vit."
     architectures = ("ViTForImageClassification", "ViTModel")
     head_name = "head"

@@ -32,7 +32,8 @@ class Run:
         """{official name: array} after the backward pass; zeros where nothing came."""
         if self.model is None:
             return {name: _gradient(p) for name, p in self.parameters.items()}
-        return self.model.keymap(self.layout).write({n: _gradient(p) for n, p in self.model.named_parameters()})
+        return self.model.keymap(self.layout).write({n: _gradient(p) for n, p in
+                                                    self.model.named_parameters(remove_duplicate=False)})
 
 
 def _gradient(parameter):
@@ -49,4 +50,4 @@ def runs(*families):
 
 __all__ = ["Case", "RUNNERS", "Run", "cases", "load", "runs"]
 
-from . import audio, classification, layers, optimizers, recurrent, segmentation, vision  # noqa: E402, F401  (each registers its runners)
+from . import audio, classification, layers, optimizers, recurrent, segmentation, text, vision  # noqa: E402, F401  (each registers its runners)

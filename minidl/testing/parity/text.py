@@ -1,0 +1,29 @@
+"""Language models."""
+from ... import Tensor
+from ...models.text import bert, distilbert, electra, roberta
+from . import Run, runs
+from .classification import loaded
+
+
+def states(hidden, prefix="hidden"):
+    """The hidden states that a case asks for, by its names: hidden.0, hidden.1, hidden.-1."""
+    return {f"{prefix}.{i}": hidden[i] for i in (0, 1, -1)}
+
+
+def encoder(case, kind):
+    """A model with one sequence in: its results by name, and its hidden states."""
+    model = loaded(kind(kind.config_class.from_hf(case.config)), case)
+    output = model(**{name: Tensor(array) for name, array in case.inputs.items()}, output_hidden_states=True)
+    found = {name: output[name] for name in output.keys() if name != "hidden_states"}
+    return Run({**found, **states(output.hidden_states)}, model=model)
+
+
+ENCODERS = {"bert": bert.BertForPreTraining, "bert_seqcls": bert.BertForSequenceClassification,
+            "roberta": roberta.RobertaForMaskedLM, "distilbert": distilbert.DistilBertForMaskedLM,
+            "electra_disc": electra.ElectraForPreTraining, "electra_gen": electra.ElectraForMaskedLM}
+
+
+@runs(*ENCODERS)
+def encoders(case):
+    """BERT and its heirs."""
+    return encoder(case, ENCODERS[case.name])
