@@ -1,6 +1,6 @@
 """Language models."""
 from ... import Tensor
-from ...models.text import bert, distilbert, electra, roberta
+from ...models.text import bert, distilbert, electra, gpt2, gpt_neo, opt, roberta
 from . import Run, runs
 from .classification import loaded
 
@@ -27,3 +27,16 @@ ENCODERS = {"bert": bert.BertForPreTraining, "bert_seqcls": bert.BertForSequence
 def encoders(case):
     """BERT and its heirs."""
     return encoder(case, ENCODERS[case.name])
+
+
+DECODERS = {"gpt2": gpt2.GPT2LMHeadModel, "gpt_neo": gpt_neo.GPTNeoForCausalLM, "opt": opt.OPTForCausalLM}
+
+
+@runs(*DECODERS)
+def decoders(case):
+    """GPT-2, GPT-Neo, OPT: scores, the shifted loss."""
+    kind = DECODERS[case.name]
+    model = loaded(kind(kind.config_class.from_hf(case.config)), case)
+    ids = Tensor(case.inputs["input_ids"])
+    output = model(ids, labels=ids, output_hidden_states=True)
+    return Run({"logits": output.logits, "lm_loss": output.loss, **states(output.hidden_states)}, model=model)
