@@ -1,6 +1,6 @@
 """Language models."""
 from ... import Tensor
-from ...models.text import bert, distilbert, electra, gpt2, gpt_neo, opt, roberta
+from ...models.text import bart, bert, distilbert, electra, gpt2, gpt_neo, marian, mbart, opt, roberta, t5
 from . import Run, runs
 from .classification import loaded
 
@@ -40,3 +40,19 @@ def decoders(case):
     ids = Tensor(case.inputs["input_ids"])
     output = model(ids, labels=ids, output_hidden_states=True)
     return Run({"logits": output.logits, "lm_loss": output.loss, **states(output.hidden_states)}, model=model)
+
+
+SEQ2SEQ = {"t5": t5.T5ForConditionalGeneration, "t5_v1_1": t5.T5ForConditionalGeneration,
+           "bart": bart.BartForConditionalGeneration, "mbart": mbart.MBartForConditionalGeneration,
+           "marian": marian.MarianMTModel}
+
+
+@runs(*SEQ2SEQ)
+def seq2seq(case):
+    """T5, BART, mBART, MarianMT."""
+    kind = SEQ2SEQ[case.name]
+    model = loaded(kind(kind.config_class.from_hf(case.config)), case)
+    output = model(**{name: Tensor(array) for name, array in case.inputs.items()}, output_hidden_states=True)
+    return Run({"logits": output.logits, "encoder_last": output.encoder_last_hidden_state,
+                **states(output.encoder_hidden_states, "enc_hidden"),
+                **states(output.decoder_hidden_states, "dec_hidden")}, model=model)
