@@ -1,10 +1,11 @@
 """What decoder-only language models share: tokens in, scores for the next one out."""
 from ... import ops
 from .bert import TextModel, cross_entropy
+from .generation import Generative
 from .output import Output
 
 
-class CausalLM(TextModel):
+class CausalLM(Generative, TextModel):
     """A decoder that sees what came before.
 
     A subclass has `decode(input_ids, attention_mask, position_ids, cache, states)`, which gives the hidden states behind

@@ -1,9 +1,10 @@
 """What encoder-decoders share: one sequence is read, another is written."""
 from .bert import TextModel, cross_entropy
+from .generation import Generative
 from .output import Output
 
 
-class Seq2Seq(TextModel):
+class Seq2Seq(Generative, TextModel):
     """An encoder whose states a decoder looks at.
 
     A subclass has `encode(input_ids, attention_mask, states)`; `decode(input_ids, encoded, attention_mask,

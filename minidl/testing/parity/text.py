@@ -1,5 +1,5 @@
 """Language models."""
-from ... import Tensor
+from ... import Tensor, ops
 from ...models.text import bart, bert, distilbert, electra, gpt2, gpt_neo, marian, mbart, opt, roberta, t5
 from . import Run, runs
 from .classification import loaded
@@ -16,6 +16,16 @@ def encoder(case, kind):
     output = model(**{name: Tensor(array) for name, array in case.inputs.items()}, output_hidden_states=True)
     found = {name: output[name] for name in output.keys() if name != "hidden_states"}
     return Run({**found, **states(output.hidden_states)}, model=model)
+
+
+PROMPT, NEW = 6, 10                # tokens that the cases' decoders start from; that encoder-decoders write
+
+
+def padded(tokens, length, model):
+    """Tokens (N, L) filled up with padding, as a case holds them."""
+    pad = getattr(model.config, "pad_token_id", None)
+    spare = length - tokens.shape[1]
+    return ops.pad(tokens, ((0, 0), (0, spare)), value=pad or 0) if spare > 0 else tokens
 
 
 ENCODERS = {"bert": bert.BertForPreTraining, "bert_seqcls": bert.BertForSequenceClassification,
@@ -39,7 +49,10 @@ def decoders(case):
     model = loaded(kind(kind.config_class.from_hf(case.config)), case)
     ids = Tensor(case.inputs["input_ids"])
     output = model(ids, labels=ids, output_hidden_states=True)
-    return Run({"logits": output.logits, "lm_loss": output.loss, **states(output.hidden_states)}, model=model)
+    length = case.meta["outputs"]["greedy_tokens"]["shape"][1]
+    written = model.generate(ids[:1, :PROMPT], max_new_tokens=length - PROMPT)
+    return Run({"logits": output.logits, "lm_loss": output.loss, "greedy_tokens": padded(written, length, model),
+                **states(output.hidden_states)}, model=model)
 
 
 SEQ2SEQ = {"t5": t5.T5ForConditionalGeneration, "t5_v1_1": t5.T5ForConditionalGeneration,
@@ -53,6 +66,12 @@ def seq2seq(case):
     kind = SEQ2SEQ[case.name]
     model = loaded(kind(kind.config_class.from_hf(case.config)), case)
     output = model(**{name: Tensor(array) for name, array in case.inputs.items()}, output_hidden_states=True)
-    return Run({"logits": output.logits, "encoder_last": output.encoder_last_hidden_state,
+    written = {}
+    for name, beams in (("greedy", 1), ("beam4", 4)):
+        length = case.meta["outputs"][f"{name}_tokens"]["shape"][1]
+        found = model.generate(case.inputs["input_ids"], case.inputs["attention_mask"], max_new_tokens=NEW, num_beams=beams,
+                               return_dict_in_generate=True, bad_words_ids=case.config.get("bad_words_ids", ()))
+        written |= {f"{name}_tokens": padded(found.sequences, length, model), f"{name}_scores": found.sequences_scores}
+    return Run({"logits": output.logits, "encoder_last": output.encoder_last_hidden_state, **written,
                 **states(output.encoder_hidden_states, "enc_hidden"),
                 **states(output.decoder_hidden_states, "dec_hidden")}, model=model)
