@@ -62,6 +62,8 @@ class Tensor:
 
     @grad.setter
     def grad(self, value):
+        if value is None and self.node is None:
+            return                                     # (one that is not trained has none)
         if type(self.node) is not tape.Leaf:
             raise GradError(message("grad", "self", "a leaf", "the result of an op", "Use gradients() or a hook."))
         if value is not None:

@@ -14,6 +14,7 @@ from importlib import import_module
 from .. import nn
 from ..errors import ArgumentError, message
 from .config import near
+from .model import Model
 
 # Where models are registered, a module an architecture; loaded when the first name is asked for.
 MODULES = ("vision.resnet", "vision.efficientnet", "vision.vit", "vision.unet",
@@ -82,6 +83,19 @@ def entries():
     for module in MODULES:
         import_module(f".{module}", __package__)
     return REGISTRY
+
+
+def model_classes():
+    """[(class, task)] of all models, those without a registered variant (other heads) included."""
+    tasks = {e.model.__module__: e.task for e in entries().values()}
+    found = {e.model: e.task for e in entries().values()}
+    stack = [Model]
+    while stack:
+        kind = stack.pop()
+        stack += kind.__subclasses__()
+        if kind.architectures and kind.__module__ in tasks:
+            found[kind] = tasks[kind.__module__]
+    return sorted(found.items(), key=lambda pair: pair[0].__name__)
 
 
 def find(name):

@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 
 from minidl import models
-from minidl.models.registry import entries
+from minidl.models.registry import entries, model_classes
 from minidl.testing import modelcheck
 
 PARITY = Path(__file__).parents[1] / "parity"
-CLASSES = {e.model.__name__: e for e in entries().values()}
+CLASSES = {kind.__name__: (kind, task) for kind, task in model_classes()}
 
 
 @pytest.mark.parametrize("name", [n for n, e in entries().items() if e.official])
@@ -17,9 +17,9 @@ def test_official_counts_names_and_shapes(name):
 
 
 @pytest.mark.parametrize("check", modelcheck.CHECKS.values(), ids=modelcheck.CHECKS)
-@pytest.mark.parametrize("entry", CLASSES.values(), ids=CLASSES)
-def test_tiny(entry, check):
-    check(entry)
+@pytest.mark.parametrize("kind, task", CLASSES.values(), ids=CLASSES)
+def test_tiny(kind, task, check):
+    check(kind, task)
 
 
 def test_every_official_net_of_a_family_that_is_here_is_claimed():

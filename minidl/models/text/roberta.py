@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ... import nn, ops
 from ..registry import family
 from . import bert
-from .bert import BertConfig, BertHead, BertModel, cross_entropy, encoder_rows
+from .bert import BertConfig, BertHead, BertModel, encoder_rows
 from .config import activated
 
 
