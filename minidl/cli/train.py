@@ -17,8 +17,8 @@ from ..models.registry import find
 from ..train import CSVLogger, ModelCheckpoint, ProgressBar, Trainer
 from ..train.images import image_task
 
-DATA = """"fashion-mnist"; or a folder with a folder per class, with `images` and `masks` (levels 0, 1, ... are classes), or
-with `train` and `val` of either kind."""
+DATA = """"fashion-mnist"; or a folder with a folder per class, with `images` and `masks` (levels 0, 1, ... are
+classes), or with `train` and `val` of either kind."""
 
 
 def train(model: str = typer.Argument(..., help="A classifier or segmentation network of the zoo."),
@@ -49,7 +49,8 @@ def train(model: str = typer.Argument(..., help="A classifier or segmentation ne
         network.get_classifier().unfreeze()
     network.to(device)
     shared = dict(num_workers=workers, seed=seed, persistent_workers=bool(workers))
-    loader = DataLoader(task.train, batch, shuffle=True, drop_last=len(task.train) > batch, transform=task.augment, **shared)
+    loader = DataLoader(task.train, batch, shuffle=True, drop_last=len(task.train) > batch, transform=task.augment,
+                        **shared)
     held_out = DataLoader(task.validation, task.validation_batch or batch, transform=task.prepare, **shared)
     stepper, schedule = _optimizer(network, optimizer, lr, weight_decay, epochs * len(loader), bool(weights))
     checkpoint = ModelCheckpoint(out, monitor=f"val_{task.metric.name}", mode="max")

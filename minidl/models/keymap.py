@@ -159,6 +159,12 @@ class _Renamed(Mapping):
         size = len(array) // count
         return array[index * size:(index + 1) * size] if count > 1 else array
 
+    def release(self, name):
+        """Let the memory of what a tensor is made of go, where the other side can."""
+        if hasattr(self._tensors, "release"):
+            for source in self._plan[name].names:
+                self._tensors.release(source)
+
     def sources(self, name):
         """The names, on the other side, of what a tensor is made of."""
         return self._plan[name].names

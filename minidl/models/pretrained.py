@@ -7,7 +7,7 @@ from ..data.labels import labels
 from ..data.preprocess import ImagePreprocess
 from ..errors import CheckpointError, message
 from .features import FeaturePyramid
-from .registry import entries, find
+from .registry import find, model_classes
 from .weights import load_weights
 
 
@@ -97,13 +97,13 @@ def _directory(path):
 
 def _from_config(told):
     """(model class, config) of a config.json."""
-    kinds = {e.model for e in entries().values()}
+    kinds = [kind for kind, _ in model_classes()]
     for kind in kinds:
         if told.get("model") == kind.__name__:
             return kind, kind.config_class.from_dict(told["config"])
     for kind in kinds:
         if set(told.get("architectures") or ()) & set(kind.architectures):
             return kind, kind.config_class.from_hf(told)
-    known = sorted({a for kind in kinds for a in kind.architectures} | {k.__name__ for k in kinds})
+    known = [kind.__name__ for kind in kinds]
     raise CheckpointError(message("from_pretrained", "config.json", f"one of the models {', '.join(known)}",
                                   told.get("architectures") or told.get("model")))

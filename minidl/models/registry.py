@@ -37,7 +37,7 @@ class Entry:
         model: the class that is built from it.
         task: one of TASKS.
         paper: where the architecture is from.
-        official: the nets of `parity/official_params.json` that it is, with the layout of each: {net: layout}.
+        official: the nets of `parity/official_params.json` that it is: {net: layout, None for its first}.
         inputs: how its checkpoints want their input prepared; None: not said.
         labels: the names of its classes, the name of a list of minidl.data.labels.
     """
@@ -69,9 +69,8 @@ def family(model, task, paper, inputs=None, labels=None):
             if key in REGISTRY or task not in TASKS:
                 expected = f"a new name and one of {', '.join(TASKS)}"
                 raise ArgumentError(message("register", "name, task", expected, (key, task)))
-            first = next(iter(model.layouts))
             official = {net: layout for one in nets for net, layout in
-                        (one.items() if isinstance(one, dict) else [(one, first)])}
+                        (one.items() if isinstance(one, dict) else [(one, None)])}
             REGISTRY[key] = Entry(key, make_config, model, task, paper, official, inputs, labels)
             return make_config
         return register

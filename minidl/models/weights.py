@@ -104,6 +104,11 @@ class _Named(Mapping):
     def __getitem__(self, name):
         return self._tensors[self._names[name]]
 
+    def release(self, name):
+        """Let the memory of an array go, where the mapping can."""
+        if hasattr(self._tensors, "release"):
+            self._tensors.release(self._names[name])
+
     def __contains__(self, name):
         return name in self._names
 
@@ -129,6 +134,10 @@ class _Checked(Mapping):
         """The official names of what a tensor is made of."""
         return self._found.sources(name)
 
+    def release(self, name):
+        """Let the memory of what a tensor is made of go."""
+        self._found.release(name)
+
     def __getitem__(self, name):
         value = self._found[name]
         if name in self._unchecked:
@@ -138,6 +147,7 @@ class _Checked(Mapping):
                 raise CheckpointError(message("load_weights", "weights", "finite numbers", got, "Nothing was changed. "
                                               "With check_finite=False they are taken as they are."))
             self._unchecked.remove(name)
+            self.release(name)
         return self._model.adapt_weight(name, value)
 
     def __contains__(self, name):

@@ -66,7 +66,7 @@ def image_example(model, rng, batch=4):
 
 
 def text_example(model, rng, batch=4, length=9):
-    """Tokens, the last two of the second sequence padding where the model has such; of an encoder-decoder also what it wrote."""
+    """Tokens, the last two of the second sequence masked; for an encoder-decoder also what it wrote."""
     c = model.config
     tokens = rng.integers(3, c.vocab_size - 2, (batch, length))
     tokens[:, -1] = getattr(c, "eos_token_id", 2) or 2

@@ -90,7 +90,8 @@ def _segmentation(sets, inputs, size, seed, share):
     train, validation = sets if len(sets) == 2 else random_split(sets[0], [1.0 - share, share], seed)
     highest = max(int(np.where(mask == IGNORED, 0, mask).max()) for s in sets for _, mask in s)
     if highest == 0:
-        raise ArgumentError(message("image_task", "masks", "levels that are classes, 0, 1, ...", "nothing but 0 and 255",
+        expected = "levels that are classes, 0, 1, ..."
+        raise ArgumentError(message("image_task", "masks", expected, "nothing but 0 and 255",
                                     "A mask of two classes has the levels 0 and 1."))
     classes = tuple(["background", *(f"class {i}" for i in range(1, highest + 1))])
     return ImageTask(train, validation, classes, inputs, RandomPatch(inputs, size),

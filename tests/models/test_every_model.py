@@ -22,6 +22,11 @@ def test_tiny(kind, task, check):
     check(kind, task)
 
 
+@pytest.mark.parametrize("kind, task", CLASSES.values(), ids=CLASSES)
+def test_round_trip(kind, task, tmp_path):
+    modelcheck.check_round_trip(kind, task, tmp_path)
+
+
 def test_every_official_net_of_a_family_that_is_here_is_claimed():
     """A net whose family has models, but that none of them says to be, has been forgotten."""
     counts, _ = modelcheck.official(PARITY)

@@ -61,7 +61,8 @@ class BartConfig(TextConfig):
     def tiny(cls):
         """The smallest config with every part in it: what tests run."""
         return cls(vocab_size=32, max_position_embeddings=16, d_model=8, encoder_layers=2, encoder_ffn_dim=16,
-                   encoder_attention_heads=2, decoder_layers=2, decoder_ffn_dim=16, decoder_attention_heads=2, dropout=0.0)
+                   encoder_attention_heads=2, decoder_layers=2, decoder_ffn_dim=16, decoder_attention_heads=2,
+                   dropout=0.0)
 
 
 class Layer(nn.Module):
@@ -98,7 +99,15 @@ class Layer(nn.Module):
 
 
 class Stack(nn.Module):
-    """Embeddings and Layers of one side. `normalized`: the embeddings are; `first`: norms in front, and one at the end."""
+    """Embeddings and Layers of one side.
+
+    Args:
+        config, side: as of Layer.
+        shared: the word embeddings.
+        positions: gives rows for places.
+        normalized: the embeddings are.
+        first: norms in front of each part, and one at the end.
+    """
 
     def __init__(self, config, side, shared, positions, normalized=True, first=False):
         c = config
@@ -176,8 +185,8 @@ class _Bart(TextModel):
 
     def decode(self, input_ids, encoded, attention_mask=None, decoder_attention_mask=None, cache=None, states=None):
         """input_ids (N, T), encoded (N, S, W) -> (N, T, W)."""
-        return self.decoder(input_ids, padding_mask(decoder_attention_mask), encoded, padding_mask(attention_mask), cache,
-                            states)
+        return self.decoder(input_ids, padding_mask(decoder_attention_mask), encoded, padding_mask(attention_mask),
+                            cache, states)
 
     def shifted(self, labels):
         """labels (N, T) behind the start token; what does not count is padding."""
@@ -227,7 +236,8 @@ class ClassificationHead(nn.Module):
     """Two layers with a tanh between them."""
 
     def __init__(self, config):
-        self.dense, self.out_proj = nn.Linear(config.d_model, config.d_model), nn.Linear(config.d_model, config.num_labels)
+        self.dense = nn.Linear(config.d_model, config.d_model)
+        self.out_proj = nn.Linear(config.d_model, config.num_labels)
         self.dropout = nn.Dropout(config.classifier_dropout)
 
     def forward(self, x):

@@ -362,7 +362,8 @@ class BertForMultipleChoice(BertHead):
     def forward(self, input_ids, attention_mask=None, token_type_ids=None, **options):
         """input_ids, attention_mask, token_type_ids (N, choices, T), labels (N) -> logits (N, choices)."""
         self._choices = input_ids.shape[1]
-        flat = [None if x is None else x.reshape((-1, x.shape[-1])) for x in (input_ids, attention_mask, token_type_ids)]
+        given = input_ids, attention_mask, token_type_ids
+        flat = [None if x is None else x.reshape((-1, x.shape[-1])) for x in given]
         return super().forward(*flat, **options)
 
     def head(self, encoded, labels=None):

@@ -8,8 +8,9 @@ from .output import Output
 class CausalLM(Generative, TextModel):
     """A decoder that sees what came before.
 
-    A subclass has `decode(input_ids, attention_mask, position_ids, cache, states)`, which gives the hidden states behind
-    the last norm and appends to the list `states`, unless it is None, what is in front of each layer; and `scores`.
+    A subclass has `decode(input_ids, attention_mask, position_ids, cache, states)`, which gives the hidden states
+    behind the last norm and appends to the list `states`, unless it is None, what is in front of each layer; and
+    `scores(x)`.
     """
 
     def forward(self, input_ids, attention_mask=None, position_ids=None, past_key_values=None, labels=None,

@@ -6,8 +6,8 @@ from ... import ops
 from ...errors import ArgumentError, message
 from ..config import ModelConfig
 
-ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu", "silu": "silu",
-               "swish": "silu", "tanh": "tanh"}
+ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu",
+               "silu": "silu", "swish": "silu", "tanh": "tanh"}
 
 
 class TextConfig(ModelConfig):

@@ -75,7 +75,8 @@ class ElectraForPreTraining(_ElectraHead):
 
     def build(self, config):
         """The head."""
-        self.dense, self.prediction = nn.Linear(config.hidden_size, config.hidden_size), nn.Linear(config.hidden_size, 1)
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.prediction = nn.Linear(config.hidden_size, 1)
 
     def head(self, encoded, labels=None, attention_mask=None):
         """labels (N, T), 1 where replaced, IGNORED where it does not count -> logits (N, T)."""
@@ -99,7 +100,8 @@ class ElectraForMaskedLM(_ElectraHead):
     def build(self, config):
         """The head."""
         c = config
-        self.dense, self.norm = nn.Linear(c.hidden_size, c.embedding_size), nn.LayerNorm(c.embedding_size, c.layer_norm_eps)
+        self.dense = nn.Linear(c.hidden_size, c.embedding_size)
+        self.norm = nn.LayerNorm(c.embedding_size, c.layer_norm_eps)
         self.weight, self.bias = self.encoder.embeddings.word, nn.Parameter(nn.init.zeros(), c.vocab_size)
 
     def head(self, encoded, labels=None):

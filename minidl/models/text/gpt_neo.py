@@ -70,9 +70,11 @@ class GPTNeoForCausalLM(GPT2LMHeadModel):
         self.wpe = nn.Parameter(normal, c.max_position_embeddings, c.hidden_size)
         self.dropout, self.h = nn.Dropout(c.embed_dropout), nn.ModuleList()
         for kind in c.kinds:
-            attention = SelfAttention(c.hidden_size, c.num_heads, bias=(False, True), dropout=c.attention_dropout, scale=1.0)
-            self.h.append(Block(c.hidden_size, attention, c.intermediate_size or 4 * c.hidden_size, c.activation_function,
-                                c.resid_dropout, c.layer_norm_epsilon, c.window_size - 1 if kind == "local" else -1))
+            attention = SelfAttention(c.hidden_size, c.num_heads, bias=(False, True), dropout=c.attention_dropout,
+                                      scale=1.0)
+            window, hidden = c.window_size - 1 if kind == "local" else -1, c.intermediate_size or 4 * c.hidden_size
+            self.h.append(Block(c.hidden_size, attention, hidden, c.activation_function, c.resid_dropout,
+                                c.layer_norm_epsilon, window))
         self.ln_f = nn.LayerNorm(c.hidden_size, c.layer_norm_epsilon)
         self.initialize()
 

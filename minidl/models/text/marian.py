@@ -2,8 +2,8 @@
 
 Source: Vaswani et al. 2017, arXiv:1706.03762; Junczys-Dowmunt et al. 2018, "Marian: Fast Neural Machine Translation in
 C++", arXiv:1804.00344; models: Tiedemann, Thottingal 2020, "OPUS-MT".
-Differs from BART: fixed places, sines and then cosines; embeddings are scaled, not normalised; swish; the decoder starts
-from padding.
+Differs from BART: fixed places, sines and then cosines; embeddings are scaled, not normalised; swish; the decoder
+starts from padding.
 """
 from dataclasses import dataclass
 

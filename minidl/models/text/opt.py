@@ -59,7 +59,8 @@ class Layer(nn.Module):
         self.attention = SelfAttention(c.hidden_size, c.num_attention_heads, dropout=c.attention_dropout)
         self.norm1, self.norm2 = nn.LayerNorm(c.hidden_size), nn.LayerNorm(c.hidden_size)
         self.fc1, self.fc2 = nn.Linear(c.hidden_size, c.ffn_dim), nn.Linear(c.ffn_dim, c.hidden_size)
-        self.act, self.dropout, self.first = activation(c.activation_function), nn.Dropout(c.dropout), c.do_layer_norm_before
+        self.act, self.first = activation(c.activation_function), c.do_layer_norm_before
+        self.dropout = nn.Dropout(c.dropout)
 
     def forward(self, x, mask, cache, layer):
         """x (N, T, W) -> (N, T, W)."""

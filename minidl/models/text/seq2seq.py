@@ -8,8 +8,9 @@ class Seq2Seq(Generative, TextModel):
     """An encoder whose states a decoder looks at.
 
     A subclass has `encode(input_ids, attention_mask, states)`; `decode(input_ids, encoded, attention_mask,
-    decoder_attention_mask, cache, states)`, both behind their last norms, which append to the list `states`, unless it is
-    None, what is in front of each layer; `scores(x)`; and `shifted(labels)`, what the decoder reads to write labels.
+    decoder_attention_mask, cache, states)`, both behind their last norms, which append to the list `states`, unless
+    it is None, what is in front of each layer; `scores(x)`; and `shifted(labels)`, what the decoder reads to write
+    labels.
     """
 
     def forward(self, input_ids=None, attention_mask=None, decoder_input_ids=None, decoder_attention_mask=None,

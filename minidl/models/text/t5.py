@@ -250,7 +250,6 @@ class T5EncoderModel(_T5):
     """The encoder alone."""
 
     layouts = {"huggingface": (("shared.weight", "shared"), ("encoder.embed_tokens.weight", "shared"),
-                               ("encoder.block.{i}.layer.1.DenseReluDense.wi.*", "encoder.blocks.{i}.feed_forward.wi.*"),
                                *stack_rows("encoder"), ("decoder.*", None), ("lm_head.weight", None))}
     architectures = ("T5EncoderModel",)
 

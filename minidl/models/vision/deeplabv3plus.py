@@ -129,7 +129,6 @@ class DeepLabV3Plus(Segmenter):
     """The network of the module's docstring."""
 
     config_class = DeepLabV3PlusConfig
-    layouts = {"vainf": vainf, "smp": smp}
     head_name = "head"
 
     def __init__(self, config):
@@ -143,9 +142,10 @@ class DeepLabV3Plus(Segmenter):
         self.fuse = ConvNorm(c.low_level + c.channels, c.channels, 3, separable=c.separable)
         self.head = nn.Conv2d(c.channels, c.num_classes, 1)
 
-    def keymap(self, layout=None):
-        """The KeyMap of a layout; unless named, of the variant's own."""
-        return super().keymap(layout or ("smp" if self.config.separable else "vainf"))
+    @property
+    def layouts(self):
+        """Each variant has a layout of its own."""
+        return {"smp": smp} if self.config.separable else {"vainf": vainf}
 
     def forward(self, image):
         """image (N, C, H, W) -> logits (N, num_classes, H, W)."""

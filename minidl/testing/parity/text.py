@@ -69,8 +69,9 @@ def seq2seq(case):
     written = {}
     for name, beams in (("greedy", 1), ("beam4", 4)):
         length = case.meta["outputs"][f"{name}_tokens"]["shape"][1]
-        found = model.generate(case.inputs["input_ids"], case.inputs["attention_mask"], max_new_tokens=NEW, num_beams=beams,
-                               return_dict_in_generate=True, bad_words_ids=case.config.get("bad_words_ids", ()))
+        found = model.generate(case.inputs["input_ids"], case.inputs["attention_mask"], max_new_tokens=NEW,
+                               num_beams=beams, return_dict_in_generate=True,
+                               bad_words_ids=case.config.get("bad_words_ids", ()))
         written |= {f"{name}_tokens": padded(found.sequences, length, model), f"{name}_scores": found.sequences_scores}
     return Run({"logits": output.logits, "encoder_last": output.encoder_last_hidden_state, **written,
                 **states(output.encoder_hidden_states, "enc_hidden"),

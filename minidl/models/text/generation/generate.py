@@ -40,7 +40,7 @@ class Generative:
             ArgumentError: settings that do not fit each other, or the model.
         """
         config = (self.generation_config or GenerationConfig.of(self.config)).changed(**settings)
-        tokens = np.asarray(backend.to_host(input_ids.data) if isinstance(input_ids, Tensor) else input_ids, np.int64)
+        tokens = _host(input_ids).astype(np.int64)
         if tokens.ndim != 2 or not tokens.size:
             raise ArgumentError(message("generate", "input_ids", "tokens (N, L), at least one each", tokens.shape))
         mask = self._mask(tokens, attention_mask, config)
@@ -60,14 +60,16 @@ class Generative:
                                              tuple(stopping_criteria), streamer, assistant_model, key)
         finally:
             self.train(training)
-        result = Tensor(found)
-        return Output(sequences=result, sequences_scores=None if scores is None else Tensor(scores.astype(np.float32))) \
-            if return_dict_in_generate else result
+        if not return_dict_in_generate:
+            return Tensor(found)
+        scores = None if scores is None else Tensor(scores.astype(np.float32))
+        return Output(sequences=Tensor(found), sequences_scores=scores)
 
     def _search(self, tokens, mask, config, prompt, limit, custom, stopping, streamer, assistant, key):
         copies = config.num_beams if config.num_beams > 1 else config.num_return_sequences
-        if streamer is not None and (len(tokens) > 1 or copies > 1):
-            raise ArgumentError(message("generate", "streamer", "one sequence, without beams", len(tokens) * copies))
+        count = len(tokens) * copies
+        if streamer is not None and count > 1:
+            raise ArgumentError(message("generate", "streamer", "one sequence, without beams", count))
         steps = start(self, tokens, mask, config, limit, copies)
         process, sift = chain(config, prompt, limit, custom), filters(config)
         if config.num_beams > 1:
@@ -76,8 +78,8 @@ class Generative:
             streamer.put(steps.tokens[0])
         if assistant is None:
             found = one_by_one(steps, config, process, sift, limit, stopping, streamer, key)
-        elif len(tokens) > 1 or copies > 1 or not config.use_cache:
-            raise ArgumentError(message("generate", "assistant_model", "one sequence, and a cache", len(tokens) * copies))
+        elif count > 1 or not config.use_cache:
+            raise ArgumentError(message("generate", "assistant_model", "one sequence, and a cache", count))
         else:
             draft = start(assistant.eval(), tokens, mask, config, limit, copies)
             found = speculate(steps, draft, config, process, sift, limit, stopping, streamer, key)
@@ -91,7 +93,7 @@ class Generative:
             pad = config.pad_token_id
             padded = pad is not None and pad not in config.ends and (tokens == pad).any()
             return (tokens != pad).astype(np.int64) if padded else np.ones_like(tokens)
-        mask = np.asarray(backend.to_host(attention_mask.data) if isinstance(attention_mask, Tensor) else attention_mask)
+        mask = _host(attention_mask)
         if mask.shape != tokens.shape:
             raise ArgumentError(message("generate", "attention_mask", f"{tokens.shape}", mask.shape))
         return (mask != 0).astype(np.int64)
@@ -103,6 +105,11 @@ class Generative:
             limit = prompt + (LENGTH if config.max_new_tokens is None else config.max_new_tokens)
         places = getattr(self.config, "n_positions", getattr(self.config, "max_position_embeddings", None))
         if places is not None and limit > places:
-            raise ArgumentError(message("generate", "max_new_tokens", f"at most {places - prompt}, the model's last place",
-                                        limit - prompt))
+            expected = f"at most {places - prompt}, which ends at the model's last place"
+            raise ArgumentError(message("generate", "max_new_tokens", expected, limit - prompt))
         return limit
+
+
+def _host(value):
+    """A Tensor, or lists, as an array on the host."""
+    return np.asarray(backend.to_host(value.data) if isinstance(value, Tensor) else value)

@@ -135,7 +135,7 @@ class MinP(LogitsProcessor):
 
 
 class Typical(LogitsProcessor):
-    """Only those whose surprise is nearest to the mean surprise, p of them. Source: Meister et al. 2022, arXiv:2202.00666."""
+    """Only those whose surprise is nearest to the mean, p of them. Source: Meister et al. 2022, arXiv:2202.00666."""
 
     def __init__(self, p):
         self.p = p

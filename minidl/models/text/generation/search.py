@@ -106,7 +106,7 @@ def beams(steps, config, processors, filters, limit, stopping, key):
 
 
 def _candidates(totals, config, count, key):
-    """[(total, beam, token)], the best first: twice as many as beams, more with several ends; drawn, or the likeliest."""
+    """[(total, beam, token)], the best first: twice as many as beams, more with several ends; drawn or likeliest."""
     wanted = min(max(2, 1 + len(config.ends)) * count, totals.size)
     flat = totals.ravel()
     if config.do_sample:

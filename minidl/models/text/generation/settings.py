@@ -14,8 +14,8 @@ class GenerationConfig:
             decoder); the first counts, if both are there.
         min_new_tokens: how many are written before an end.
         do_sample: draw tokens, by temperature, top_k (the most likely ones), top_p (the fewest that have this
-            probability), min_p (those at least so likely, in units of the likeliest), typical_p (those whose surprise is
-            nearest to the mean).  Otherwise the likeliest is taken.
+            probability), min_p (those at least so likely, in units of the likeliest), typical_p (those whose
+            surprise is nearest to the mean).  Otherwise the likeliest is taken.
         num_beams: sequences that are followed at once; num_beam_groups, diversity_penalty: in groups that avoid each
             other's tokens.
         length_penalty: a beam's score is its sum of log probabilities over its length to this power.
@@ -62,12 +62,11 @@ class GenerationConfig:
     num_assistant_tokens: int = 5
 
     def __post_init__(self):
-        for name, least, most in (("num_beams", 1, 10**6), ("num_beam_groups", 1, 10**6), ("num_return_sequences", 1, 10**6),
-                                  ("top_k", 0, 10**9), ("min_new_tokens", 0, 10**9), ("no_repeat_ngram_size", 0, 10**6),
-                                  ("num_assistant_tokens", 1, 10**6)):
-            number("generate", name, getattr(self, name), least, most, whole=True)
-        for name, least, most in (("top_p", 0, 1), ("typical_p", 0, 1), ("min_p", 0, 1)):
-            number("generate", name, getattr(self, name), least, most)
+        for name, least in {"num_beams": 1, "num_beam_groups": 1, "num_return_sequences": 1, "top_k": 0,
+                            "min_new_tokens": 0, "no_repeat_ngram_size": 0, "num_assistant_tokens": 1}.items():
+            number("generate", name, getattr(self, name), least, whole=True)
+        for name in ("top_p", "typical_p", "min_p"):
+            number("generate", name, getattr(self, name), 0, 1)
         for name in ("temperature", "repetition_penalty"):
             if number("generate", name, getattr(self, name)) <= 0:
                 raise ArgumentError(message("generate", name, "a number above 0", getattr(self, name)))
@@ -95,7 +94,8 @@ class GenerationConfig:
         """
         names = [f.name for f in fields(self)]
         for wrong in (name for name in changes if name not in names):
-            raise ArgumentError(message("generate", "setting", f"one of {', '.join(names)}", repr(wrong), near(wrong, names)))
+            expected = f"one of {', '.join(names)}"
+            raise ArgumentError(message("generate", "setting", expected, repr(wrong), near(wrong, names)))
         return replace(self, **changes)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Speculative decoding: a small model guesses, a large one checks several guesses at once; what comes out is the large one's.
+"""Speculative decoding: a small model guesses, a large one checks several guesses at once and has the last word.
 
 Source: Leviathan, Kalman, Matias 2022, "Fast Inference from Transformers via Speculative Decoding", arXiv:2211.17192.
 """
@@ -10,7 +10,7 @@ from .search import draw
 
 
 def speculate(steps, draft, config, processors, filters, limit, stopping, streamer, key):
-    """Tokens (1, L) as `one_by_one` gives them: the same ones where the likeliest is taken, else of the same distribution.
+    """Tokens (1, L) as `one_by_one` gives them: the same where the likeliest is taken, else of the same distribution.
 
     Args:
         steps, draft: Steps of one sequence, of the model and of the one that guesses.

@@ -37,8 +37,8 @@ class Steps:
         new = self._tensor(self.tokens[:, seen:])
         if self.encoded is None:
             positions = np.maximum(np.cumsum(self.mask, 1) - 1, 0)[:, seen:]
-            x = self.model.decode(new, self._tensor(self.mask) if not self.mask.all() else None, self._tensor(positions),
-                                  self.cache, None)
+            mask = None if self.mask.all() else self._tensor(self.mask)
+            x = self.model.decode(new, mask, self._tensor(positions), self.cache, None)
         else:
             x = self.model.decode(new, self.encoded, None if self.mask is None else self._tensor(self.mask),
                                   cache=self.cache)
