@@ -43,7 +43,7 @@ def resolve(module, name):
 
 def tensor(storage, start, size, stride, *_):
     """A tensor: `_rebuild_tensor` and `_rebuild_tensor_v2`, whose other arguments are about gradients."""
-    return _view(storage, storage.dtype, start, size, stride)
+    return _view(storage, getattr(storage, "dtype", None), start, size, stride)
 
 
 def _tensor_of_dtype(storage, start, size, stride, _requires_grad, _hooks, dtype, *_):
