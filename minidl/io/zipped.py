@@ -38,7 +38,7 @@ class Entry:
 
     def head(self, count):
         """The first bytes, unpacked, at most `count`."""
-        return zlib.decompressobj(-15).decompress(self.data, count) if self.packed else bytes(self.data[:count])
+        return self._inflate(count)[0] if self.packed else bytes(self.data[:count])
 
     def unpack(self):
         """The unpacked bytes.
@@ -48,11 +48,18 @@ class Entry:
         """
         if not self.packed:
             return self.data
-        unpacker = zlib.decompressobj(-15)
-        data = unpacker.decompress(self.data, self.size + 1)
-        if len(data) != self.size or not unpacker.eof or unpacker.unused_data:
+        data, whole = self._inflate(self.size + 1)
+        if len(data) != self.size or not whole:
             raise ValueError(f"{self.name} is not of the {self.size} bytes that the zip file's directory says")
         return memoryview(data)
+
+    def _inflate(self, count):
+        """At most `count` bytes, and whether that was all there is."""
+        unpacker = zlib.decompressobj(-15)
+        try:
+            return unpacker.decompress(self.data, count), unpacker.eof and not unpacker.unused_data
+        except zlib.error as error:
+            raise ValueError(f"{self.name}: {error}") from error
 
 
 def entries(data):

@@ -53,6 +53,13 @@ class Raw:
     code: bytes
 
 
+@dataclass(frozen=True)
+class Bare:
+    """An array as a storage, without a shape."""
+
+    array: np.ndarray
+
+
 ORDERED = Global("collections", "OrderedDict")
 
 
@@ -120,7 +127,18 @@ class Storages:
         self.found, self._keys, self._view = {}, {}, view      # (files before 1.6: one more field)
 
     def __call__(self, array):
-        """What stands for an array."""
+        """What stands for an array, or for a `Bare` one."""
+        if isinstance(array, Bare):
+            return self._storage(array.array)[0]
+        storage, flat = self._storage(array)
+        start = array.ctypes.data - flat.ctypes.data if array.size else 0
+        place = (storage, start // array.itemsize, array.shape, _strides(array), False, Call(ORDERED))
+        if array.dtype in _KINDS:
+            return Call(Global("torch._utils", "_rebuild_tensor_v2"), place)
+        dtype = Global("torch", _DTYPES[array.dtype])
+        return Call(Global("torch._utils", "_rebuild_tensor_v3"), (*place, dtype))
+
+    def _storage(self, array):
         whole = array
         while isinstance(whole.base, np.ndarray):
             whole = whole.base
@@ -130,14 +148,19 @@ class Storages:
         kind = Global("torch", f"{_KINDS[array.dtype]}Storage") if array.dtype in _KINDS \
             else Global("torch.storage", "UntypedStorage")
         length = flat.size if array.dtype in _KINDS else flat.nbytes
-        storage = Persistent(("storage", kind, key, "cpu", length, *self._view))
-        start = array.ctypes.data - flat.ctypes.data if array.size else 0
-        strides = tuple([n // array.itemsize for n in array.strides])
-        place = (storage, start // array.itemsize, array.shape, strides, False, Call(ORDERED))
-        if array.dtype in _KINDS:
-            return Call(Global("torch._utils", "_rebuild_tensor_v2"), place)
-        dtype = Global("torch", _DTYPES[array.dtype])
-        return Call(Global("torch._utils", "_rebuild_tensor_v3"), (*place, dtype))
+        return Persistent(("storage", kind, key, "cpu", length, *self._view)), flat
+
+
+def torch_array(array):
+    """As a plain pickle has a tensor of torch: a storage that is a file of its own."""
+    array = np.ascontiguousarray(array)
+    storage = Call(Global("torch.storage", "_load_from_bytes"), (torch_legacy(Bare(array)),))
+    place = (storage, 0, array.shape, _strides(array), False, Call(ORDERED))
+    return Call(Global("torch._utils", "_rebuild_tensor_v2"), place)
+
+
+def _strides(array):
+    return tuple([n // array.itemsize for n in array.strides])
 
 
 # -- files --------------------------------------------------------------------------------

@@ -1,7 +1,10 @@
 """Files made to attack their reader: each is refused, with the name of what it wanted; none runs anything."""
 import io as streams
+import itertools
 import os
+import signal
 import struct
+import time
 import zipfile
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from minidl import io
 from minidl.errors import CheckpointError
 from minidl.io import inert
 from minidl.testing import checkpoints as write
+from minidl.testing import fuzz_checkpoints
 from minidl.testing.checkpoints import Call, Global, Persistent, Raw, pickled, torch_legacy, torch_zip
 
 FORMATS = Path(__file__).parents[1] / "parity/formats"
@@ -324,3 +328,23 @@ def test_npy_headers(tmp_path, header, reason, packed):
     header = header.ljust(117) + "\n"
     content = b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header.encode() + bytes(4)
     refused(tmp_path, write.zipped([("a.npy", content)], packed), reason)
+
+
+# -- damaged files of every format ------------------------------------------------------------
+
+def test_damaged_files_give_a_state_or_an_error():
+    """3000 of the cases of `python -m minidl.testing.fuzz_checkpoints`; a million are run by hand."""
+    outcomes, failures = fuzz_checkpoints.fuzz(3000, seed=0)
+    assert not failures and outcomes["state"] + outcomes["error"] == 3000 and min(outcomes.values()) > 100
+
+
+@pytest.mark.parametrize("wrong, how", [
+    (lambda: [][0], "an exception"), (lambda: bytearray(2**30), "an exception"), (lambda: time.sleep(60), "not back"),
+    (lambda: os.kill(os.getpid(), signal.SIGKILL), "died: -9")])
+def test_the_fuzzer_sees_what_goes_wrong(monkeypatch, wrong, how):
+    """An exception, too much memory, a hang, a death: it is told, and the other cases go on."""
+    calls = itertools.count()
+    monkeypatch.setattr(fuzz_checkpoints, "judge", lambda path: wrong() if next(calls) == 2 else "state")
+    monkeypatch.setattr(fuzz_checkpoints, "SECONDS", 1)
+    outcomes, ((number, _, told),) = fuzz_checkpoints.fuzz(4, seed=0)
+    assert (outcomes["state"], number, told[:len(how)]) == (3, 2, how)
