@@ -153,8 +153,9 @@ def settle(op, *arrays):
             if lead is None:
                 lead, first = slot, one
             elif theirs is not of(first) or not theirs.eager and theirs.device(one) != theirs.device(first):
-                raise DeviceError(message(op.name, slot.name, f"an array on {device(first)} as {lead.name}",
-                                          f"one on {device(one)}", f'Move one of them, as in {slot.name}.to("cpu").'))
+                where = device(first)
+                raise DeviceError(message(op.name, slot.name, f"an array on {where} as {lead.name}",
+                                          f"one on {device(one)}", f'Move it, as in {slot.name}.to("{where}").'))
             if not kind_fits(slot.kind, one.dtype):
                 raise DTypeError(message(op.name, slot.name, f"a dtype of kind {slot.kind}", one.dtype,
                                          f'Convert it, as in {slot.name}.astype("float32").'

@@ -19,7 +19,8 @@ def register(cupy=None):
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except Exception as error:                         # the driver's own errors: missing, or too old
-        raise DeviceError(message("device", "device", "a CUDA device", f"none ({error})")) from error
+        raise DeviceError(message("device", "device", "a CUDA device", f"none ({error})",
+                                  'Install NVIDIA\'s driver, or stay on device "cpu".')) from error
     _register(cupy.ndarray, make(cupy, count))
 
 

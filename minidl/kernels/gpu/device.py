@@ -23,7 +23,9 @@ class Device:
         try:
             gpu = extension()
             found = [gpu.capability(i) for i in range(gpu.devices())]
-        except (ImportError, DeviceError) as error:
+        except ImportError as error:
+            return f"this installation lacks what launches compiled kernels: {error}"
+        except DeviceError as error:
             return f"{error}"
         old = [f"cuda:{i} has {major}.{minor}" for i, (major, minor) in enumerate(found) if (major, minor) < OLDEST]
         return f"kernels need compute capability 8.0, {', '.join(old)}" if old else None
