@@ -262,7 +262,10 @@ for _size, _numbers in SIZES.items():
     _register(_size, *_numbers)
 
 
-@efficientnet(inputs=ImagePreprocess(224, 256, "bicubic"))
+LITE = (127 / 255,) * 3, (128 / 255,) * 3              # TensorFlow's: levels less 127, over 128
+
+
+@efficientnet(inputs=ImagePreprocess(224, 224, "bicubic", *LITE))     # (no margin: EfficientNet-PyTorch's examples)
 def efficientnet_lite0():
     """EfficientNet-Lite0."""
     return EfficientNetConfig(squeeze=False, activation="relu6", padding="same", eps=1e-3, momentum=0.01)
