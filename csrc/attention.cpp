@@ -10,13 +10,16 @@ constexpr int64_t FEW = 8;  // queries that share keys, for which keys and value
 // What a call of the op is about, as minidl/kernels/attention.py hands it over.
 class Arguments {
  public:
-  Arguments(py::handle q, py::handle k, py::handle v, py::handle bias, py::handle mask, Attention& p) {
+  // pages: keys and values have a first axis of their own.
+  Arguments(py::handle q, py::handle k, py::handle v, py::handle bias, py::handle mask, Attention& p,
+            bool pages = false) {
     auto [b, h, t, d] = check_.shape<4>("query", q);
-    auto [gb, g, s, e] = check_.shape<4>("value", v);
+    auto [first, g, s, e] = check_.shape<4>("value", v);
     check_.require(b > 0 && h > 0 && t > 0 && d > 0 && s > 0 && e > 0, "query", "no empty axes");
     check_.require(g > 0 && h % g == 0, "key", "a number of heads that divides that of query");
     p.batch = b, p.heads = h, p.groups = g, p.queries = t, p.keys = s, p.width = d, p.value_width = e;
-    queries_ = {b, h, t, d}, keys_ = {b, g, s, d}, values_ = {b, g, s, e}, outs_ = {b, h, t, e};
+    if (!pages) first = b;
+    queries_ = {b, h, t, d}, keys_ = {first, g, s, d}, values_ = {first, g, s, e}, outs_ = {b, h, t, e};
     p.q = rows("query", q, queries_), p.k = rows("key", k, keys_), p.v = rows("value", v, values_);
     p.bias = plane<float>("bias", bias, p);
     p.mask = plane<bool, uint8_t>("mask", mask, p);
@@ -60,7 +63,8 @@ class Arguments {
   std::array<int64_t, 4> queries_, keys_, values_, outs_;
 };
 
-// The parameters of a call: scale, softcap, offset, before, behind; dropout as (seed, stream, threshold, kept) or None.
+// The parameters of a call: scale, softcap, offset, before, behind; dropout as (seed, stream, threshold, kept, number
+// of the first weight in the draw, and how many queries and keys a head has there) or None.
 void set_parameters(Attention& p, float scale, float softcap, int64_t offset, int64_t before, int64_t behind,
                     py::handle dropout) {
   p.scale = scale, p.softcap = softcap, p.offset = offset, p.before = before, p.behind = behind;
@@ -69,6 +73,25 @@ void set_parameters(Attention& p, float scale, float softcap, int64_t offset, in
   auto fields = py::cast<py::tuple>(dropout);
   p.seed = py::cast<uint64_t>(fields[0]), p.stream = py::cast<uint64_t>(fields[1]);
   p.threshold = py::cast<uint32_t>(fields[2]), p.kept = py::cast<float>(fields[3]);
+  p.draw_first = py::cast<int64_t>(fields[4]);
+  p.draw_queries = py::cast<int64_t>(fields[5]), p.draw_keys = py::cast<int64_t>(fields[6]);
+}
+
+// What a cache holds of each sequence: no length and no page that is read may lie outside.
+void set_cache(AttentionCached& p, const Checked& check, py::handle lengths, py::handle table, int64_t caches) {
+  p.lengths = check.input<int64_t>("lengths", lengths, {p.batch});
+  p.table = nullptr, p.pages = 1, p.per_page = p.keys;
+  if (!table.is_none()) {
+    p.pages = check.shape<2>("page_table", table)[1];
+    p.table = check.input<int64_t>("page_table", table, {p.batch, p.pages});
+  }
+  for (int64_t b = 0; b < p.batch; b++) {
+    check.require(p.lengths[b] >= 0 && p.lengths[b] <= p.pages * p.per_page, "lengths", "no more than there is room");
+    for (int64_t i = 0; p.table && i * p.per_page < p.lengths[b]; i++) {
+      const int64_t page = p.table[b * p.pages + i];
+      check.require(page >= 0 && page < caches, "page_table", "numbers of pages");
+    }
+  }
 }
 
 void set_gradients(AttentionGradients& p, const Arguments& a, py::handle g, py::handle out, py::handle logsum) {
@@ -89,6 +112,16 @@ void bind_attention(py::module_& m) {
     p.logsum = a.check().output<float>("logsum", logsum, {p.batch, p.heads, p.queries});
     const bool few = p.heads / p.groups * p.queries <= FEW && !p.drops;
     launch(few ? attention_decode : attention_forward, p);
+  });
+  m.def("cached", [](py::handle q, py::handle k, py::handle v, py::handle lengths, py::handle table, py::handle out,
+                     py::handle logsum, float scale, float softcap, int64_t before) {
+    AttentionCached p;
+    Arguments a(q, k, v, py::none(), py::none(), p, !table.is_none());
+    set_parameters(p, scale, softcap, 0, before, 0, py::none());
+    set_cache(p, a.check(), lengths, table, a.check().shape<4>("key", k)[0]);
+    p.out = a.new_out(out);
+    p.logsum = a.check().output<float>("logsum", logsum, {p.batch, p.heads, p.queries});
+    launch(attention_cached, p);
   });
   m.def("backward", [](py::handle q, py::handle k, py::handle v, py::handle bias, py::handle mask, py::handle g,
                        py::handle out, py::handle logsum, py::handle gq, py::handle gk, py::handle gv, float scale,

@@ -5,7 +5,7 @@ sum of exponentials, from which backward computes the tile again: memory is line
 """
 from math import inf, prod
 
-from .. import shapes
+from .. import backend, shapes
 from ..backend import random
 from ..errors import ArgumentError, ShapeError, message
 from ..op import as_tensor, fused
@@ -20,8 +20,8 @@ __all__ = ["attention", "scaled_dot_product_attention"]
 TILE = 1 << 19             # scores in a tile: a few MB
 
 
-@fused("query(*,H,T,D):float key(*,G,S,D) value(*,G,S,E) bias(_)? mask(_):bool? -> (*,H,T,E)")
-def attention(query, key, value, bias=None, mask=None, /, scale=None, is_causal=False, offset=0,
+@fused("query(*,H,T,D):float key(*,G,S,D) value(*,G,S,E) bias(_)? mask(_):bool? lengths(*):int? -> (*,H,T,E)")
+def attention(query, key, value, bias=None, mask=None, lengths=None, /, scale=None, is_causal=False, offset=0,
               window_size=(-1, -1), softcap=0.0, dropout_p=0.0, dropout_key=None):
     """Means of the values, weighted by softmax(query @ key.T * scale + bias).
 
@@ -30,10 +30,12 @@ def attention(query, key, value, bias=None, mask=None, /, scale=None, is_causal=
             share a key head.
         bias: added to the scores; broadcasts to (*, H, T, S). -inf hides a key.
         mask: bool, True where a query may see a key; broadcasts to (*, H, T, S).
+        lengths (*): of the sequences of keys, in [0, S]; None: all S. Keys behind them are padding: hidden, whatever
+            they are, and given no gradient.
         scale: what products are multiplied by; None: 1 / sqrt(D).
         is_causal: hide keys behind the query's own place.
         offset: query t has the place t + offset among the keys: 0 aligns first with first, as PyTorch does;
-            S - T last with last, as a cache of earlier keys wants.
+            None last with last (S - T, or lengths - T), as a cache of earlier keys wants.
         window_size: how many keys before and behind its own place a query sees; -1: all.
         softcap: c > 0 bends scores, before the bias, to c * tanh(scores / c); 0 leaves them.
         dropout_p: probability with which weights are dropped, in [0, 1].
@@ -44,21 +46,25 @@ def attention(query, key, value, bias=None, mask=None, /, scale=None, is_causal=
 
     Raises:
         ShapeError: shapes do not fit; H is no multiple of G.
-        ArgumentError: dropout_p is outside [0, 1], or there is no dropout_key.
+        ArgumentError: dropout_p is outside [0, 1], or there is no dropout_key; lengths are outside [0, S].
 
     Source: Vaswani et al. 2017, "Attention Is All You Need", arXiv:1706.03762, eq. 1. Shared key heads:
     Ainslie et al. 2023, arXiv:2305.13245. Windows: Beltagy, Peters, Cohan 2020, arXiv:2004.05150.
     Tiles: Dao 2023, "FlashAttention-2", arXiv:2307.08691, algorithms 1 and 2.
     """
     (*lead, h, t, d), (g, s, e) = query.shape, value.shape[-3:]
+    ends, places = s, arange(s, device=query.device)
+    if lengths is not None:
+        ends = reshape(lengths.astype("int64"), (*lead, 1, 1, 1))
+        key, value = [where((places < ends).mT, x, 0.0) for x in (key, value)]
     queries = reshape(query, (*lead, g, _heads_per_group(h, g), t, d))
     scores = queries * (max(d, 1) ** -0.5 if scale is None else scale) @ key[..., None, :, :].mT
     scores = reshape(scores, (*lead, h, t, s))
     if softcap:
         scores = tanh(scores / softcap) * softcap
-    before, behind = _window(is_causal, window_size)
-    distance = arange(s, device=query.device) - (arange(t, device=query.device) + offset)[:, None]
-    seen = (distance >= -before) & (distance <= behind)
+    before, behind = window(is_causal, window_size)
+    distance = places - (arange(t, device=query.device)[:, None] + (ends - t if offset is None else offset))
+    seen = (distance >= -before) & (distance <= behind) & (places < ends)
     if mask is not None:
         seen = seen & mask
     if bias is not None:
@@ -75,7 +81,7 @@ def _heads_per_group(h, g):
     return h // g
 
 
-def _window(is_causal, window_size):
+def window(is_causal, window_size):
     """How many keys a query sees before and behind its own place."""
     before, behind = [2**62 if n < 0 else n for n in window_size]
     return before, 0 if is_causal else behind
@@ -89,20 +95,35 @@ def _drawn_from(p, key):
     return key
 
 
-class _Tiles:
+class Tiles:
     """One call, cut into tiles: arrays have axes (B, G, R, T or S, ...): R query heads share a key head."""
 
-    def __init__(self, xp, query, key, value, bias, mask, scale, is_causal, offset, window_size, softcap,
-                 dropout_p, dropout_key):
+    def __init__(self, xp, query, key, value, bias, mask, lengths, scale, is_causal, offset, window_size, softcap,
+                 dropout_p, dropout_key, drawn=None):
         (*lead, h, t, d), (g, s, e) = query.shape, value.shape[-3:]
         b, r = prod(lead), _heads_per_group(h, g)
-        self.xp, self.lead, self.sizes, self.offset, self.softcap = xp, lead, (b, g, r, t, s), offset, softcap
+        self.xp, self.lead, self.sizes, self.softcap = xp, lead, (b, g, r, t, s), softcap
         self.q = query.reshape(b, g, r, t, d)
         self.k, self.v = key.reshape(b, g, s, d), value.reshape(b, g, s, e)
+        self.ends = self._ends(lengths)                # of the sequences of keys, (B, 1, 1, 1, 1); an int: of all
+        self.offset = self.ends - t if offset is None else offset
         self.bias, self.mask = self._five("bias", bias), self._five("mask", mask)
         self.scale = max(d, 1) ** -0.5 if scale is None else scale
-        self.window = _window(is_causal, window_size)
+        self.window = window(is_causal, window_size)
         self.dropout = (dropout_p, _drawn_from(dropout_p, dropout_key)) if dropout_p else None
+        self.drawn = drawn or (t, s, 0, 0)             # the sizes of a head's draw, and where this call lies in it
+
+    def _ends(self, lengths):
+        """Where sequences of keys end; what lies behind becomes zeros, whatever it was: NaN too."""
+        b, _, _, _, s = self.sizes
+        if lengths is None:
+            return s
+        backend.demand(((lengths >= 0) & (lengths <= s)).all(), lambda: ArgumentError(message(
+            "attention", "lengths", f"from 0 to {s}, the keys", f"{lengths.min()} to {lengths.max()}")))
+        ends = lengths.astype("int64").reshape(b, 1, 1, 1)
+        within = (self.xp.arange(s) < ends).swapaxes(-1, -2)
+        self.k, self.v = [self.xp.where(within, x, x.dtype.type(0)) for x in (self.k, self.v)]
+        return ends[..., None]
 
     def _five(self, name, array):
         """A bias or mask with axes (B, G, R, T, S), each as long as the scores' or 1; None stays."""
@@ -131,8 +152,9 @@ class _Tiles:
         groups = max(1, min(g, TILE // max(1, r * rows * s)))
         batch = max(1, min(b, TILE // max(1, g * r * rows * s)))
         for t0 in range(0, t, rows):
-            t1 = min(t, t0 + rows)
-            keys = slice(max(0, t0 + self.offset - before), min(s, t1 + self.offset + behind))
+            t1, keys = min(t, t0 + rows), slice(0, s)
+            if isinstance(self.offset, int):
+                keys = slice(max(0, t0 + self.offset - before), min(s, t1 + self.offset + behind))
             if keys.start < keys.stop:
                 yield from [(slice(b0, b0 + batch), slice(g0, g0 + groups), slice(t0, t1), keys)
                             for b0 in range(0, b, batch) for g0 in range(0, g, groups)]
@@ -162,17 +184,22 @@ class _Tiles:
         if self.mask is not None:
             scores += xp.where(self.part(self.mask, b, g, t, s), 0.0, -inf).astype(scores.dtype)
         before, behind = self.window
+        offset, ends = [x if isinstance(x, int) else x[b] for x in (self.offset, self.ends)]
+        places = xp.arange(s.start, s.stop)
         if min(before, behind) < 2**62:
-            distance = xp.arange(s.start, s.stop) - (xp.arange(t.start, t.stop) + self.offset)[:, None]
+            distance = places - (xp.arange(t.start, t.stop)[:, None] + offset)
             scores += xp.where((distance >= -before) & (distance <= behind), 0.0, -inf).astype(scores.dtype)
+        if not isinstance(ends, int):
+            scores += xp.where(places < ends, 0.0, -inf).astype(scores.dtype)
         return scores, capped
 
     def kept(self, b, g, t, s):
         """What dropout multiplies weights by, 0 or 1 / (1 - p): the same however tiles are cut."""
-        (p, key), (batch, groups, r, queries, keys) = self.dropout, self.sizes
-        batch, rows = range(batch)[b], t.stop - t.start
+        (p, key), (batch, groups, r, _, _) = self.dropout, self.sizes
+        queries, keys, t0, s0 = self.drawn
+        batch, rows, columns = range(batch)[b], t.stop - t.start, slice(s0 + s.start, s0 + s.stop)
         heads = [(i * groups + j) * r + k for i in batch for j in range(groups)[g] for k in range(r)]
-        drawn = [random.bernoulli(self.xp, key, (rows, keys), 1 - p, (head * queries + t.start) * keys)[:, s]
+        drawn = [random.bernoulli(self.xp, key, (rows, keys), 1 - p, (head * queries + t0 + t.start) * keys)[:, columns]
                  for head in heads]
         drawn = self.xp.stack(drawn).reshape(len(batch), -1, r, rows, s.stop - s.start)
         return drawn.astype(self.q.dtype) * (1 / (1 - p) if p < 1 else 0.0)
@@ -180,9 +207,23 @@ class _Tiles:
 
 @attention.forward
 def _(xp, query, key, value, *rest):
-    tiles = _Tiles(xp, query, key, value, *rest)
-    out = xp.zeros((*tiles.q.shape[:-1], tiles.v.shape[-1]), query.dtype)
-    logsum = xp.zeros((*tiles.q.shape[:-1], 1), query.dtype)
+    out, logsum = means(Tiles(xp, query, key, value, *rest))
+    return out.reshape(*query.shape[:-1], value.shape[-1]), (out, logsum)
+
+
+@attention.backward
+def _(xp, g, kept, query, key, value, bias, mask, lengths, **params):
+    tiles = Tiles(xp, query, key, value, bias, mask, lengths, **params)
+    gq, gk, gv, gbias = slopes(tiles, g.reshape(kept[0].shape), *kept)
+    gbias = None if bias is None else tiles.like_bias(gbias)
+    return gq.reshape(query.shape), gk.reshape(key.shape), gv.reshape(value.shape), gbias, None, None
+
+
+def means(tiles):
+    """(out (B, G, R, T, E), logsum (B, G, R, T, 1)): the forward of a call's tiles."""
+    xp = tiles.xp
+    out = xp.zeros((*tiles.q.shape[:-1], tiles.v.shape[-1]), tiles.q.dtype)
+    logsum = xp.zeros((*tiles.q.shape[:-1], 1), tiles.q.dtype)
     for b, g, t, s in tiles:
         p, _ = tiles.scores(b, g, t, s)
         top = p.max(-1, keepdims=True)
@@ -195,18 +236,17 @@ def _(xp, query, key, value, *rest):
         if tiles.dropout:
             p *= tiles.kept(b, g, t, s)
         rows = (*p.shape[:2], p.shape[2] * p.shape[3], p.shape[4])
-        y = xp.matmul(p.reshape(rows), tiles.v[b, g, s]).reshape(*p.shape[:4], value.shape[-1])
+        y = xp.matmul(p.reshape(rows), tiles.v[b, g, s]).reshape(*p.shape[:4], out.shape[-1])
         xp.divide(y, total, out=out[b, g, :, t])
-    return out.reshape(*query.shape[:-1], value.shape[-1]), (out, logsum)
+    return out, logsum
 
 
-@attention.backward
-def _(xp, g, kept, query, key, value, bias, mask, **params):
-    tiles, (out, logsum) = _Tiles(xp, query, key, value, bias, mask, **params), kept
-    gy = g.reshape(out.shape)
+def slopes(tiles, gy, out, logsum):
+    """Gradients of q (B, G, R, T, D), k (B, G, S, D), v (B, G, S, E) and bias from gy (B, G, R, T, E), the output's."""
+    xp, bias = tiles.xp, tiles.bias
     delta = (gy * out).sum(-1, keepdims=True)
     gq, gk, gv = [xp.zeros(a.shape, a.dtype) for a in (tiles.q, tiles.k, tiles.v)]
-    gbias = None if bias is None else xp.zeros(tiles.bias.shape, bias.dtype)
+    gbias = None if bias is None else xp.zeros(bias.shape, bias.dtype)
     for b, g, t, s in tiles:
         p, capped = tiles.scores(b, g, t, s)
         p -= logsum[b, g, :, t]
@@ -228,10 +268,9 @@ def _(xp, g, kept, query, key, value, bias, mask, **params):
             gs *= 1.0 - capped * capped
         gs *= tiles.scale
         gs = gs.reshape(rows)
-        gq[b, g, :, t] = xp.matmul(gs, tiles.k[b, g, s]).reshape(*p.shape[:4], query.shape[-1])
+        gq[b, g, :, t] = xp.matmul(gs, tiles.k[b, g, s]).reshape(*p.shape[:4], tiles.q.shape[-1])
         gk[b, g, s] += xp.matmul(gs.swapaxes(-1, -2), tiles.queries(tiles.q, b, g, t))
-    gbias = None if bias is None else tiles.like_bias(gbias)
-    return gq.reshape(query.shape), gk.reshape(key.shape), gv.reshape(value.shape), gbias, None
+    return gq, gk, gv, gbias
 
 
 @attention.cost
@@ -245,10 +284,14 @@ def _(make):
         return make.normal(*lead, h, t, 5), make.normal(*lead, g, s, 5), make.normal(*lead, g, s, 3)
 
     yield qkv()
-    yield *qkv(h=4, g=2, lead=()), make.normal(4, 3, 4), None, 0.3, True
-    yield *qkv(h=2, g=1, lead=(2, 2)), make.normal(2, 1, 1, 1, 4), make.bools(3, 4), None, True, 1
-    yield *qkv(t=6, s=6), make.normal(2, 2, 6, 6), None, None, False, 0, (1, 2)
-    yield *qkv(t=6, s=4), None, make.bools(2, 1, 6, 4), None, True, -2, (1, -1), 2.0
+    yield *qkv(h=4, g=2, lead=()), make.normal(4, 3, 4), None, None, 0.3, True
+    yield *qkv(h=2, g=1, lead=(2, 2)), make.normal(2, 1, 1, 1, 4), make.bools(3, 4), None, None, True, 1
+    yield *qkv(t=6, s=6), make.normal(2, 2, 6, 6), None, None, None, False, 0, (1, 2)
+    yield *qkv(t=6, s=4), None, make.bools(2, 1, 6, 4), None, None, True, -2, (1, -1), 2.0
+    yield *qkv(s=5), make.normal(2, 1, 1, 5), None, make.integers(1, 2) + [2, 5]
+    yield *qkv(h=4, lead=(3,)), None, None, make.integers(1, 3) + [4, 0, 2], None, True, None, (2, -1)
+    yield *qkv(h=1, g=1, lead=()), None, make.bools(4), make.integers(1) + 3, {
+        "is_causal": True, "offset": 1, "dropout_p": 0.4, "dropout_key": make.key(2)}
     yield *qkv(), make.normal(1, 4), None, {"dropout_p": 0.4, "dropout_key": make.key(1)}
     yield *qkv(t=0),
     yield *qkv(s=0),

@@ -33,11 +33,20 @@ struct Attention {
   uint64_t seed, stream;
   uint32_t threshold;
   float kept;  // what those that are not dropped are multiplied by
+  // Score (b, h, t, s) has the random word of number draw_first + ((b heads + h) draw_queries + t) draw_keys + s.
+  int64_t draw_first, draw_queries, draw_keys;
 };
 
 struct AttentionForward : Attention {
   Heads<float> out;
   float* logsum;  // (batch, heads, queries): of each row of scores, to the base 2; 0 for one that sees nothing
+};
+
+// Few queries, without bias, mask and dropout, which are the last of sequences that a cache holds.
+struct AttentionCached : AttentionForward {
+  const int64_t* lengths;   // (batch): keys of each sequence
+  const int64_t* table;     // (batch, pages): which of the arrays' first axis hold a sequence; null: its own
+  int64_t pages, per_page;  // of a sequence; keys
 };
 
 struct AttentionGradients : Attention {
@@ -55,6 +64,7 @@ struct AttentionBias : AttentionGradients {
 
 MINIDL_KERNEL(attention_forward, AttentionForward)
 MINIDL_KERNEL(attention_decode, AttentionForward)  // for few queries, without dropout
+MINIDL_KERNEL(attention_cached, AttentionCached)
 MINIDL_KERNEL(attention_backward, AttentionBackward)
 MINIDL_KERNEL(attention_bias, AttentionBias)
 

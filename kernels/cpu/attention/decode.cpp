@@ -89,28 +89,53 @@ MINIDL_INLINE void add_values(const float* weights, const float* values, int64_t
   for (int v = 0; v < V; v++) store(out + v * W, sums[v]);
 }
 
-void chunk_of_keys(const AttentionForward& p, int64_t b, int64_t g, Range keys, const float* q, float* s, float* added,
-                   float* parts) {
+// Where the keys of one sequence are.
+struct Cache {
+  int64_t b;             // in arrays that are not cut into pages
+  const int64_t* table;  // the sequence's pages, or null
+  int64_t per_page;
+
+  // Calls visit(first, end, array's first axis, row there) for the parts of a range of keys that lie together.
+  template <class Visit>
+  void each(Range keys, Visit visit) const {
+    if (!table) return visit(keys.first, keys.end, b, keys.first);
+    for (int64_t key = keys.first; key < keys.end;) {
+      const int64_t row = key % per_page, end = min(keys.end, key - row + per_page);
+      visit(key, end, table[key / per_page], row);
+      key = end;
+    }
+  }
+};
+
+void chunk_of_keys(const AttentionForward& p, const Cache& cache, int64_t g, Range keys, const float* q, float* s,
+                   float* added, float* parts) {
   const int64_t together = p.heads / p.groups, rows = together * p.queries, n = keys.end - keys.first;
-  for (int64_t i = 0; i < n; i += W)
-    for (int64_t row = 0; row < rows; row++)
-      store(s + row * CHUNK + i, products(q + row * padded(p.width), p.k.at(b, g, keys.first + i), p.k.row,
-                                          min<int64_t>(W, n - i), p.width, row == 0));
+  cache.each(keys, [&](int64_t first, int64_t end, int64_t b, int64_t at) {
+    for (int64_t key = first; key < end; key += W) {
+      const int64_t count = min<int64_t>(W, end - key);
+      for (int64_t row = 0; row < rows; row++)
+        store_n(s + row * CHUNK + key - keys.first,
+                products(q + row * padded(p.width), p.k.at(b, g, at + key - first), p.k.row, count, p.width, row == 0),
+                count);
+    }
+  });
   for (int64_t row = 0; row < rows; row++) {
     float* part = parts + row * part_size(p);
-    finish_row(p, b, g * together + row / p.queries, row % p.queries, keys, s + row * CHUNK, added);
+    finish_row(p, cache.b, g * together + row / p.queries, row % p.queries, keys, s + row * CHUNK, added);
     softmax_row(s + row * CHUNK, n, part, p.value_width);
     std::memset(part, 0, sizeof(float) * static_cast<size_t>(padded(p.value_width)));
   }
-  for (int64_t i = 0; i < n; i += CLOSE)
-    for (int64_t row = 0; row < rows; row++) {
-      const float *weights = s + row * CHUNK + i, *values = p.v.at(b, g, keys.first + i);
-      float* out = parts + row * part_size(p);
-      const int64_t count = min(CLOSE, n - i), width = p.value_width;
-      int64_t e = 0;
-      for (; e + 4 * W <= width; e += 4 * W) add_values<4>(weights, values + e, p.v.row, count, 0, out + e);
-      for (; e < width; e += W) add_values<1>(weights, values + e, p.v.row, count, width - e, out + e);
-    }
+  cache.each(keys, [&](int64_t first, int64_t end, int64_t b, int64_t at) {
+    for (int64_t key = first; key < end; key += CLOSE)
+      for (int64_t row = 0; row < rows; row++) {
+        const float *weights = s + row * CHUNK + key - keys.first, *values = p.v.at(b, g, at + key - first);
+        float* out = parts + row * part_size(p);
+        const int64_t count = min(CLOSE, end - key), width = p.value_width;
+        int64_t e = 0;
+        for (; e + 4 * W <= width; e += 4 * W) add_values<4>(weights, values + e, p.v.row, count, 0, out + e);
+        for (; e < width; e += W) add_values<1>(weights, values + e, p.v.row, count, width - e, out + e);
+      }
+  });
 }
 
 // One query: its parts, `apart` from each other, put together in order.
@@ -127,28 +152,52 @@ void join(const AttentionForward& p, float* parts, int64_t chunks, int64_t apart
   }
   const float all = total[0];
   *logsum = all == 0.f ? 0.f : top + vlog(total)[0] * LOG2_E;
-  for (int64_t e = 0; e < wide; e += W) store_n(out + e, load(parts + e) / (all == 0.f ? 1.f : all), p.value_width - e);
+  for (int64_t e = 0; e < wide; e += W) {
+    const vf mean = chunks ? load(parts + e) / (all == 0.f ? 1.f : all) : vf{};
+    store_n(out + e, mean, p.value_width - e);
+  }
 }
 
-}  // namespace
-
-void attention_decode(const AttentionForward& p) {
-  const int64_t together = p.heads / p.groups, rows = together * p.queries, chunks = ceil_div(p.keys, CHUNK);
+// sequence(b, own): where the keys of sequence b are; `own`, a copy of p, learns how many there are and where they end.
+template <class Sequence>
+void decode(const AttentionForward& p, int64_t most, Sequence sequence) {
+  const int64_t together = p.heads / p.groups, rows = together * p.queries, chunks = ceil_div(most, CHUNK);
   const int64_t size = part_size(p),
                 apart = p.batch * p.groups * rows * size;  // parts: (chunks, batch, heads, queries)
   Scratch<float> parts(chunks * apart);
   parallel_for(p.batch * p.groups * chunks, [&](int64_t task) {
     const int64_t i = task / chunks, c = task % chunks, b = i / p.groups, g = i % p.groups;
+    AttentionForward own = p;
+    const Cache cache = sequence(b, own);
+    const Range keys{c * CHUNK, min(own.keys, (c + 1) * CHUNK)};
+    if (keys.empty()) return;
     Scratch<float> scratch(rows * (padded(p.width) + CHUNK) + CHUNK);
     float *q = scratch, *s = q + rows * padded(p.width), *added = s + rows * CHUNK;
     gather_queries(p, b, g, q);
-    chunk_of_keys(p, b, g, {c * CHUNK, min(p.keys, (c + 1) * CHUNK)}, q, s, added, parts + c * apart + i * rows * size);
+    chunk_of_keys(own, cache, g, keys, q, s, added, parts + c * apart + i * rows * size);
   });
-  parallel_chunks(p.batch * p.heads * p.queries, 4096 / chunks, [&](int64_t first, int64_t end) {
+  parallel_chunks(p.batch * p.heads * p.queries, 4096 / max<int64_t>(chunks, 1), [&](int64_t first, int64_t end) {
     for (int64_t row = first; row < end; row++) {
       const int64_t t = row % p.queries, h = row / p.queries % p.heads, b = row / p.queries / p.heads;
-      join(p, parts + row * size, chunks, apart, p.out.at(b, h, t), p.logsum + row);
+      AttentionForward own = p;
+      sequence(b, own);
+      join(p, parts + row * size, ceil_div(own.keys, CHUNK), apart, p.out.at(b, h, t), p.logsum + row);
     }
+  });
+}
+
+}  // namespace
+
+void attention_decode(const AttentionForward& p) {
+  decode(p, p.keys, [](int64_t b, AttentionForward&) { return Cache{b, nullptr, 0}; });
+}
+
+void attention_cached(const AttentionCached& p) {
+  int64_t most = 0;
+  for (int64_t b = 0; b < p.batch; b++) most = max(most, p.lengths[b]);
+  decode(p, most, [&](int64_t b, AttentionForward& own) {
+    own.keys = p.lengths[b], own.offset = own.keys - p.queries;
+    return Cache{b, p.table ? p.table + b * p.pages : nullptr, p.per_page};
   });
 }
 

@@ -133,8 +133,8 @@ inline void draw_kept(const Sliver& q, Range keys, float* kept) {
   float across[LANE * KEYS + W];
   uint32_t words[KEYS + 8 + BYTES];
   for (int64_t r = 0; r < q.n; r++) {
-    const int64_t number = ((q.b * p.heads + q.h) * p.queries + q.first + r) * p.keys + keys.first,
-                  skipped = number % 4;
+    const int64_t row = (q.b * p.heads + q.h) * p.draw_queries + q.first + r,
+                  number = p.draw_first + row * p.draw_keys + keys.first, skipped = number % 4;
     philox(p.seed, p.stream, static_cast<uint64_t>(number / 4), ceil_div(skipped + n, 4), words);
     for (int64_t i = 0; i < n; i++) across[r * KEYS + i] = words[skipped + i] >> 1 < p.threshold ? p.kept : 0.f;
   }

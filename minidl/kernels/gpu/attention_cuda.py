@@ -36,8 +36,8 @@ def _served(array, head, backward=False):
 class _Call:
     """One call: its arrays as the kernels read them, and the arguments that all kernels share."""
 
-    def __init__(self, xp, query, key, value, bias, mask, scale, is_causal, offset, window_size, softcap, dropout_p,
-                 dropout_key):
+    def __init__(self, xp, query, key, value, bias, mask, lengths, scale, is_causal, offset, window_size, softcap,
+                 dropout_p, dropout_key):
         self.lead = query.shape[:-3]
         self.q, self.k, self.v = arrays = [_rows(xp, a) for a in (query, key, value)]
         self.bias, mask = plane(xp, bias, self.lead), plane(xp, mask, self.lead)
@@ -65,8 +65,8 @@ def _forward(xp, query, key, value, *rest):
     return out.reshape(*query.shape[:-1], value.shape[-1]), (out, logsum)
 
 
-def _backward(xp, g, kept, query, key, value, bias, mask, **params):
-    call, (out, logsum), g = _Call(xp, query, key, value, bias, mask, **params), kept, _rows(xp, g)
+def _backward(xp, g, kept, query, key, value, bias, mask, lengths, **params):
+    call, (out, logsum), g = _Call(xp, query, key, value, bias, mask, lengths, **params), kept, _rows(xp, g)
     _, h, t, s = call.scores
     delta, (gq, gk, gv) = xp.empty_like(logsum), [like(xp, a, a.shape[3]) for a in (call.q, call.k, call.v)]
 
@@ -82,7 +82,7 @@ def _backward(xp, g, kept, query, key, value, bias, mask, **params):
 
     of_queries(gq, None)
     call.run("attention_backward_keys_cuda", call.key_heads, s, (g, logsum, delta, gk, gv), (g, gk, gv))
-    return gq.reshape(query.shape), gk.reshape(key.shape), gv.reshape(value.shape), of_bias, None
+    return gq.reshape(query.shape), gk.reshape(key.shape), gv.reshape(value.shape), of_bias, None, None
 
 
 register(Kernel("attention.cuda", "attention", "cuda", _forward, _backward, _odd))

@@ -51,7 +51,9 @@ def _signed(word):
 
 def odd(kernel, head, arrays, params):
     """Why a forward kernel does not serve a call of `attention`, or None; `head`: of its key, None if there is none."""
-    query, key, value, bias, mask = arrays
+    query, key, value, bias, mask, lengths = arrays
+    if lengths is not None or params["offset"] is None:
+        return "lengths of sequences"
     if not (query.size and key.size and value.size):
         return "empty arrays"
     if head is None:

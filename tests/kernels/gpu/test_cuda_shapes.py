@@ -19,7 +19,7 @@ RANDOM = np.random.default_rng(0)
 
 def _attention(h, g, t, s, d, e, *planes):
     shapes = (1, h, t, d), (1, g, s, d), (1, g, s, e)
-    return [*[RANDOM.normal(size=shape) for shape in shapes], *planes, None, None][:5]
+    return [*[RANDOM.normal(size=shape) for shape in shapes], *planes, None, None, None][:6]
 
 
 def _conv(n, c, h, w, o, groups, r, s):
