@@ -7,6 +7,7 @@ from time import perf_counter
 
 from minidl import backend
 from minidl.errors import DeviceError
+from minidl.kernels.gpu.launch import current, unready
 from minidl.simt.gpus import GPUS
 
 ASKED = "driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.draw", "power.limit", "temperature.gpu"
@@ -23,7 +24,6 @@ class Device:
 
     def __init__(self):
         backend.find("cuda")
-        from minidl.kernels.gpu.launch import unready
         if why := unready():
             raise DeviceError(f"kernels: {why}")
         self.cupy = import_module("cupy")
@@ -89,6 +89,25 @@ class Device:
         done = subprocess.run([tool, f"--id={bus}", f"--query-gpu={','.join(ASKED)}", "--format=csv,noheader"],
                               capture_output=True, text=True)
         return {} if done.returncode else dict(zip(ASKED, map(str.strip, done.stdout.split(","))))
+
+
+class Launches:
+    """The launcher in use, which writes down what is launched, and may give some keys other entries."""
+
+    def __init__(self):
+        self.base, self.own, self.seen = current(), {}, {}
+
+    def __getattr__(self, name):
+        return getattr(self.base, name)
+
+    def find(self, kernel, key):
+        """The entry in use."""
+        return self.own.get((kernel, frozenset(key.items()))) or self.base.find(kernel, key)
+
+    def run(self, entry, grid, args):
+        """Launch it."""
+        self.seen[entry.kernel, frozenset(entry.key.items())] = entry
+        self.base.run(entry, grid, args)
 
 
 def found():

@@ -9,9 +9,11 @@ from contextlib import ExitStack
 from dataclasses import replace
 from time import perf_counter
 
+from minidl.kernels.gpu.launch import launching
+
 from . import libraries_gpu, machine, rows, versus
 from .cases_gpu import GROUPS, IMAGES
-from .device import least
+from .device import Launches, least
 from .report_gpu import line
 
 KINDS = "float16", "bfloat16", "float32", "tf32"
@@ -54,7 +56,9 @@ def measured(device, group, row, kind, libs, seconds):
         try:
             arrays = row.inputs(versus.seeded(row))
             calls = versus.prepared(row, libs, arrays)
-            about["difference"] = versus.check(replace(row, tolerance=TOLERANCE[kind]), libs, calls)
+            with launching(Launches()) as launches:
+                about["difference"] = versus.check(replace(row, tolerance=TOLERANCE[kind]), libs, calls)
+            about["kernels"] = sorted({kernel for kernel, _ in launches.seen})
             about["times"] = timed(device, calls, seconds)
             found = calls["minidl"]()
             outputs = [libs[0].array(t) for t in (found if isinstance(found, tuple) else (found,))]

@@ -21,7 +21,8 @@ def line(row):
     times = "  ".join(f"{n} {_digits(t['min'])} / {_digits(t['median'])}" for n, t in row["times"].items())
     rate = f"  {row['tflops']:.3g} TFLOP/s" if "tflops" in row else ""
     share = f"  {row['share']:.0%}" if "share" in row else ""
-    return f"{where:{WIDTH}} {times} ms{rate}{share}{f'  {ratio(row):.2f}x' if ratio(row) else ''}"
+    alone = "" if row["kernels"] else "  no kernel of ours"
+    return f"{where:{WIDTH}} {times} ms{rate}{share}{f'  {ratio(row):.2f}x' if ratio(row) else ''}{alone}"
 
 
 def table(group, rows):
@@ -35,7 +36,8 @@ def table(group, rows):
     said = [f"### {group.title}", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in timed:
         found = [row["times"].get(n) for n in names]
-        cells = [name(row), *[f"{_digits(t['min'])} / {_digits(t['median'])}" if t else "" for t in found],
+        alone = "" if row["kernels"] else " (no kernel of ours)"
+        cells = [name(row) + alone, *[f"{_digits(t['min'])} / {_digits(t['median'])}" if t else "" for t in found],
                  f"{ratio(row):.2f}" if ratio(row) else "", f"{row['tflops']:.3g}" if "tflops" in row else "",
                  f"{row['share']:.0%}" if "share" in row else "", *[_digits(t["wall"]) if t else "" for t in found]]
         said.append(f"| {' | '.join(cells)} |")

@@ -18,34 +18,16 @@ from pathlib import Path
 
 import numpy as np
 
-from minidl.kernels.gpu.launch import current, launching
+from minidl.kernels.gpu.launch import launching
 from minidl.kernels.gpu.library import Entry
 
 from . import gpu, libraries_gpu, rows, versus
+from .device import Launches
 
 CANDIDATES = json.loads(Path(__file__).with_name("candidates.json").read_text())
 LAUNCH = "num_warps", "num_stages"
 CALLS = 7                              # timed of each candidate in a row; the first warms up
 SHOWN = 3                              # of a key's candidates
-
-
-class Tuned:
-    """A launcher that gives some keys other entries than the launcher behind it, and writes down what is launched."""
-
-    def __init__(self, base):
-        self.base, self.own, self.seen = base, {}, {}
-
-    def __getattr__(self, name):
-        return getattr(self.base, name)
-
-    def find(self, kernel, key):
-        """The entry in use."""
-        return self.own.get((kernel, frozenset(key.items()))) or self.base.find(kernel, key)
-
-    def run(self, entry, grid, args):
-        """Launch it."""
-        self.seen[entry.kernel, frozenset(entry.key.items())] = entry
-        self.base.run(entry, grid, args)
 
 
 # -- candidates ----------------------------------------------------------------------------
@@ -114,7 +96,7 @@ class Tuner:
 
     def __init__(self, device, kernels, jobs=None, chosen=combinations, show=print):
         self.device, self.kernels, self.jobs, self.chosen, self.show = device, kernels, jobs, chosen, show
-        self.target, self.launcher = "sm_{}{}".format(*device.capability), Tuned(current())
+        self.target, self.launcher = "sm_{}{}".format(*device.capability), Launches()
         self.made = {}                                 # (kernel, key) -> [(values, entry)]
         self.gains = {}                                # (kernel, key) -> {candidate's number: [ratio in each row]}
 

@@ -76,7 +76,7 @@ def test_rows_are_measured_checked_and_written(tiny, tmp_path, capsys):
     document["rows"] += gpu.run(Fake(), ["gemm"], ["tf32"], libraries=both, show=lambda line: None)["rows"]
     assert len(document["rows"]) == sum(len(group.rows) for group in TINY) + 1
     for row in document["rows"]:
-        assert "error" not in row and set(row["times"]) == {"minidl", "torch"}, row
+        assert "error" not in row and set(row["times"]) == {"minidl", "torch"} and row["kernels"], row
         assert row["share"] > 0 and min(t["wall"] for t in row["times"].values()) > 0
     products = [entry.key["dtype"] for entry, _ in tiny.results if entry.kernel == "matmul"]
     assert set(products) == {"float16", "tf32"}
@@ -216,3 +216,11 @@ def test_without_kernels_one_line_says_so():
     with installed():                                  # (a device, but no compiled kernels)
         with pytest.raises(SystemExit, match=r"^bench gpu: kernels: .* Nothing was measured\.$"):
             device.found()
+
+
+def test_a_picture_is_drawn_of_dtypes(tmp_path):
+    pytest.importorskip("matplotlib")
+    times = {"minidl": {"median": 1.0}, "torch": {"median": 1.5}}
+    drawn = [{"group": "gemm", "name": "2x2", "variant": "fwd", "dtype": kind, "times": times} for kind in gpu.KINDS]
+    command._picture({"suite": "gpu", "rows": drawn}, tmp_path / "gpu.png")
+    assert (tmp_path / "gpu.png").read_bytes().startswith(b"\x89PNG")
