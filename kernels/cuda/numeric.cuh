@@ -39,6 +39,10 @@ __device__ inline float from_float(float x) {
   return x;
 }
 template <>
+__device__ inline tf32 from_float(float x) {
+  return {x};
+}
+template <>
 __device__ inline float16 from_float(float x) {
   float16 y;
   asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));

@@ -235,5 +235,7 @@ RECURRENT(bfloat16, bfloat16, 8)
 RECURRENT(bfloat16, bfloat16, 16)
 RECURRENT(float32, float, 8)
 RECURRENT(float32, float, 16)
+RECURRENT(tf32, tf32, 8)
+RECURRENT(tf32, tf32, 16)
 
 }  // namespace minidl

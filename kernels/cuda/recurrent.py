@@ -1,5 +1,5 @@
 """Entries of recurrent.cu, with the arrays of those in kernels/triton/recurrent.py."""
-from .variants import POINTERS, Variant
+from .variants import PRODUCTS, Variant
 
 KINDS = {**dict.fromkeys("gates c recurrent gc rest".split(), "*fp32"), "lengths": "*i64", "arrived": "*u32"}
 TOLD = dict.fromkeys("steps reverse rows hidden".split(), "i32")
@@ -15,7 +15,7 @@ HELD = 1 << 15                                         # bytes of a state's row 
 def variants():
     for kernel, (arrays, products) in KERNELS.items():
         names = [*arrays.split(), "lengths", "arrived"]
-        for dtype, pointer in POINTERS.items():
+        for dtype, pointer in PRODUCTS.items():
             signature = {**{n: KINDS.get(n, pointer) for n in names}, **TOLD}
             for units in 8, 16:
                 line = (products * units // 8 | 1) * 8

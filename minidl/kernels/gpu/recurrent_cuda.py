@@ -1,4 +1,5 @@
 """LSTM and GRU in CUDA C++: one launch for all steps; blocks hold the recurrent weights, and wait for each other."""
+from .arrays import multiplied
 from .launch import cdiv, constants, lacks, launch, most_together
 from .matmul import rows_padded
 from .recurrent import Recurrences, Sequences
@@ -33,7 +34,7 @@ class HeldSequences(Sequences):
         parts = cdiv(self.rows, cdiv(cdiv(self.rows, rows), parts) * rows)     # (without empty ones)
         launch(f"{cell}_{way}_cuda", (blocks, parts),
                (*arrays, self.lengths, self.xp.zeros(parts, "uint32"), self.steps, int(self.reverse), self.rows,
-                self.hidden), dtype=self.dtype.name, units=units)
+                self.hidden), dtype=multiplied(self.x), units=units)
 
     @staticmethod
     def unserved(cell, x, h):
