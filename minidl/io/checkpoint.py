@@ -79,7 +79,7 @@ def load(path):
             run something.
     """
     with reading("load", path):
-        path = _resolve(path)
+        path = Path(os.fsdecode(path))
         if path not in parts(path):
             return {name: np.array(array) for name, array in weights(path).items()}
         with Mapped(path) as file:

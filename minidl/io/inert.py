@@ -21,6 +21,7 @@ from .storage import Storage, View
 ALLOWANCE = 1 << 27                                    # bytes of objects that a pickle may make beyond its own length
 DEPTH = 256                                            # of containers in containers
 UNFOLDED = 1_000_000                                   # values of a nest, those that are shared counted every time
+_LONGEST_LINE = 512                                    # bytes of a name
 _STEP = 16                                             # what an opcode costs beside what it makes
 
 
@@ -181,10 +182,11 @@ class Machine:
 
     def line(self):
         """The text up to the end of the line."""
-        start = self.at
-        while self.take(1)[0] != 0x0a:
-            self.budget.spend(1)
-        return str(self.data[start:self.at - 1], "utf-8")
+        piece = bytes(self.data[self.at:self.at + _LONGEST_LINE])
+        if (length := piece.find(b"\n")) < 0:
+            raise ValueError("its pickle is cut short, or has an endless name")
+        self.at += length + 1
+        return str(piece[:length], "utf-8")
 
     def push(self, value):
         """Put a new value on the stack."""

@@ -15,10 +15,10 @@ from .inert import Call, Forbidden, Name, StandIn, Unfinished, key
 from .storage import BY_TORCH_NAME, Storage, View, packed
 
 # Classes of the libraries whose pickled models are in use: their names may stand in a pickle, as names.
-STAND_INS = ("torch.nn.modules.", "torch.optim.", "ultralytics.", "models.", "utils.", "timm.", "torchvision.",
-             "torch_utils.", "dnnlib.", "training.")
-_STAND_IN_NAMES = ("argparse.Namespace", "torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer",
-                   "numpy.ndarray",
+STAND_INS = ("torch.nn.modules.", "torch.nn.functional.", "torch.optim.", "ultralytics.", "models.", "utils.", "timm.",
+             "torchvision.", "torch_utils.", "dnnlib.", "training.")
+_STAND_IN_NAMES = ("argparse.Namespace", "torch._C._nn.gelu", "torch.Tensor", "torch.nn.parameter.Parameter",
+                   "torch.nn.parameter.Buffer", "numpy.ndarray",
                    *[f"builtins.{n}" for n in ("object", "list", "dict", "int", "float", "str", "bool")])
 _MODULES = {"__builtin__": "builtins", "numpy.core.multiarray": "numpy._core.multiarray",
             "numpy.core.numeric": "numpy._core.numeric", "pathlib._local": "pathlib"}

@@ -64,9 +64,8 @@ def weights(path, key=None):
         CheckpointError: as of `load`; there are no weights, several, or none under `key`.
     """
     with reading("weights", path):
-        real = Path(os.path.realpath(os.fsdecode(path)))
         views: dict = {}
-        for part, names in parts(real).items():
+        for part, names in parts(Path(os.fsdecode(path))).items():
             with reading("weights", part), Mapped(part) as file:
                 found = _state_dict(read(file), key)
                 views.update({name: (file, found[name]) for name in names or found})

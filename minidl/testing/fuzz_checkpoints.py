@@ -30,6 +30,7 @@ from ..io import load, save, weights
 from . import checkpoints as write
 
 BASE = 1 << 28                                         # bytes that a case may take beside twice its file's size
+MEMORY = "/dev/shm"                                    # where a file is written in no time
 SECONDS = 20                                           # that a case may take
 _NUMBERS = (0, 1, 2, 3, 4, 7, 8, 127, 128, 255, 256, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**40,
             2**62, 2**63 - 1, 2**63, 2**64 - 1)
@@ -218,7 +219,7 @@ def fuzz(count, seed, corpus=None, report=lambda done, failures: None):
     failures: list = []
     shared = mmap.mmap(-1, 24)
     progress, at, step = memoryview(shared).cast("q"), 0, 10_000
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY if os.path.isdir(MEMORY) else None) as folder:
         while at < count:
             end = min(at + step, count)
             worker = os.fork()
