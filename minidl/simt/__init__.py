@@ -29,6 +29,7 @@ from .launch import Module, Result, launch, load
 from .memory import GlobalMemory
 from .races import Race
 from .stepper import Step, Stepper
+from .tensormap import TensorMap
 
 __all__ = ["CompileError", "Fault", "Finding", "GlobalMemory", "Module", "PtxError", "Race", "Result", "Step",
-           "Stepper", "UnknownInstruction", "compile_cuda", "launch", "load"]
+           "Stepper", "TensorMap", "UnknownInstruction", "compile_cuda", "launch", "load"]

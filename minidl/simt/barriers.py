@@ -81,7 +81,8 @@ class Barriers:
         lanes = pending.arrived & np.repeat(done, machine.threads)
         waited = lanes & pending.waits
         whole = done & ~(alive.reshape(shape) & ~pending.waits.reshape(shape)).any(1)
-        self._same_instruction(pending, lanes, count)
+        if number == 0:                                  # whoever numbers barriers means those of others, too
+            self._same_instruction(pending, lanes, count)
         for observer in machine.observers:
             if whole.any():
                 observer.block_barrier(whole)

@@ -31,12 +31,13 @@ def read_body(text, start, stop, function):
 
 
 class _Reader:
-    """Walks a body once. Names that inner braces declare get a number behind an @."""
+    """Walks a body once. Names that inner braces declare, labels too, get the braces' number behind an @."""
 
     def __init__(self, text, start, stop, function):
         self.text, self.function, self.body = text, function, Body()
         self.body.registers = {v.name: v.kind for v in (*function.parameters, *function.returns) if v.space == "reg"}
-        self.scopes, self.serial, self.operands = [{}], 0, {}
+        self.scopes, self.open, self.serial, self.operands = [{}], [0], 0, {}
+        self.branches, self.listed = [], []              # (branch or table, the braces around it)
         self.callers, self.location, self.label = {}, (), None
         position = start
         while position < stop and (m := TOKEN.match(text.text, position, stop)):
@@ -45,7 +46,7 @@ class _Reader:
         self.start = position
         if rest := text.text[position:stop].strip():
             raise self._error(f"cannot read `{rest[:60]}`")
-        self._check_labels()
+        self._find_labels()
 
     def _error(self, message):
         return self.text.error(self.start, message)
@@ -65,12 +66,18 @@ class _Reader:
         if m["brace"] == "{":
             self.serial += 1
             self.scopes.append({})
+            self.open.append(self.serial)
         else:
             self.scopes.pop()
+            self.open.pop()
+
+    def _named(self, name):
+        """A name that is declared here, as it is known everywhere."""
+        return name if len(self.open) == 1 else f"{name}@{self.open[-1]}"
 
     def _label(self, m):
-        self.body.labels[m["label"]] = len(self.body.instructions)
-        self.label = m["label"]
+        self.label = self._named(m["label"])
+        self.body.labels[self.label] = len(self.body.instructions)
 
     def _statement(self, m):
         statement = " ".join(m["statement"].split())
@@ -78,6 +85,7 @@ class _Reader:
             return
         if statement.startswith((".branchtargets", ".calltargets")):
             self.body.tables[self.label] = split(statement.partition(" ")[2])
+            self.listed.append((self.label, self.open[:0:-1]))
         elif statement.startswith("."):
             self._declaration(statement)
         else:
@@ -85,7 +93,7 @@ class _Reader:
 
     def _declaration(self, statement):
         for variable in declare(statement, self._error):
-            name = variable.name if len(self.scopes) == 1 else f"{variable.name}@{self.serial}"
+            name = self._named(variable.name)
             self.scopes[-1][variable.name] = variable.name = name
             if variable.space == "reg":
                 self.body.registers[name] = variable.kind
@@ -109,6 +117,8 @@ class _Reader:
             opcode, operands, guard and (self._operand(guard), m["negated"] == "!"), self.function, self.location,
             self.text.line(self.start), statement, next((k for k in reversed(opcode) if k in BITS), ""),
             len(body.instructions)))
+        if opcode[0] in ("bra", "brx"):
+            self.branches.append((body.instructions[-1], self.open[:0:-1]))
 
     def _rename(self, m):
         return next((scope[m[1]] for scope in reversed(self.scopes) if m[1] in scope), m[1])
@@ -149,8 +159,18 @@ class _Reader:
             raise self._error(f"cannot read the address `{text}`")
         return Address(self._operand(m[1]), integer(m[2] or m[3] or "0"), tuple(self._operand(item) for item in rest))
 
-    def _check_labels(self):
-        for ins in self.body.instructions:
+    def _find_labels(self):
+        """Labels that branches name are those of the innermost braces around them."""
+        def find(name, braces):
+            inner = [f"{name}@{number}" for number in braces if f"{name}@{number}" in self.body.labels]
+            return inner[0] if inner else name
+
+        for table, braces in self.listed:
+            self.body.tables[table] = [find(name, braces) for name in self.body.tables[table]]
+        for ins, braces in self.branches:
+            target = ins.operands[-1]
+            if isinstance(target, Symbol):
+                ins.operands = (*ins.operands[:-1], target._replace(name=find(target.name, braces)))
             if ins.opcode[0] == "bra" and getattr(ins.operands[0], "name", None) not in self.body.labels:
                 raise PtxError(f"[simt.parse] line {ins.line}: {self.function.name} has no label for `{ins.text}`")
 

@@ -131,6 +131,9 @@ class Scheduler:
             run()
         self._count(trace, self.living, self.living_warps)
         block = trace.finish()
+        if self.polled:
+            self.polled = False
+            self._look_again()
         return self._agree() if block < 0 else block
 
     def _trace(self, number, mode):
@@ -283,6 +286,14 @@ class Scheduler:
             self._deadlock()
         self.deferred[:] = False
         self.held[:] = False
+        self._look_again()
+
+    def _look_again(self):
+        """All lanes that could go on have polled memory: has it changed since they did so last?
+
+        Raises:
+            Fault: it has not for too long.
+        """
         self._idle_rounds = self._idle_rounds + 1 if self.changes == self._seen_changes else 0
         self._seen_changes = self.changes
         if self._idle_rounds > IDLE_ROUNDS:

@@ -122,6 +122,16 @@ def test_branch_tables_and_clocks():
         run(body, 4, threads=4)
 
 
+def test_labels_belong_to_the_braces_around_them():
+    body = """.reg .b64 %p; .reg .b32 %i, %v; .reg .pred %q;
+    ld.param.u64 %p, [out]; mov.u32 %i, %tid.x; mov.u32 %v, 0; setp.eq.u32 %q, %i, 0;
+    { @%q bra again; add.u32 %v, %v, 1; again: }
+    { bra past; table: .branchtargets again, over; past: brx.idx %i, table;
+      again: add.u32 %v, %v, 20; over: { bra over; add.u32 %v, %v, 300; over: } }
+    over: mad.wide.u32 %p, %i, 4, %p; st.global.u32 [%p], %v;"""
+    assert run(body, 2, threads=2) == [20, 1]
+
+
 @pytest.mark.parametrize("body, line, what", [
     ("bogus.s32 %r0, %r1;", 7, "bogus.s32"),
     ("mma.sp.sync.aligned.m16n8k32.row.col.f32.f16.f16.f32 {%r0}, {%r0}, {%r0}, {%r0}, %r0, 0;", 7, "mma.sp"),

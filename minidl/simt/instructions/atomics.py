@@ -61,9 +61,8 @@ def atomic(b):
     return run
 
 
-def combine(ins):
-    """(what is there, what comes) -> what both make, as bytes: the operation that a cp.reduce names, of its type."""
-    name, kind = ins.first(FUNCTIONS), ins.kind
+def combine(name, kind):
+    """(what is there, what comes) -> what both make, as bytes: an operation on all elements of two arrays."""
     if kind in HALVES:
         function = {"add": odd_sum, "min": np.fmin, "max": np.fmax}[name]
 

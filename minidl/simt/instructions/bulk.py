@@ -16,7 +16,7 @@ from ..inflight import InFlight
 from ..memory import Region
 from ..observe import Effect
 from ..table import effect
-from .atomics import combine
+from .atomics import FUNCTIONS, combine
 from .mbarrier import ARRIVE, Arriving, change
 
 PIECE = 16                       # bytes: sizes and addresses are multiples of it
@@ -185,11 +185,6 @@ def depart(b, lane, origin, target, merge=None, chosen=None):
     b.machine.part(Stores).add(land, np.array([lane]))
 
 
-def merging(b):
-    """What `depart` calls `merge`."""
-    return combine(b.ins) if b.ins.opcode[1] == "reduce" else None
-
-
 @effect("cp.async.bulk.global.shared::cta", "cp.reduce.async.bulk.global.shared::cta", writes_first=False)
 def to_global(b):
     """cp.async.bulk.global.shared::cta.bulk_group [to], [from], bytes; cp.reduce: adds, or the like, to what is
@@ -197,7 +192,9 @@ def to_global(b):
     to, source, size = b.ins.operands[:3]
     if b.ins.has("cp_mask"):
         raise UnknownInstruction(f"[simt] {'.'.join(b.ins.opcode)}: masks of bytes, PTX line {b.ins.line}")
-    to, source, sizes, merge = Stretch(b, to, "global"), Stretch(b, source, "shared"), _sizes(b, size), merging(b)
+    to, source, sizes, merge = Stretch(b, to, "global"), Stretch(b, source, "shared"), _sizes(b, size), None
+    if b.ins.has("reduce"):
+        merge = combine(b.ins.first(FUNCTIONS), b.kind)
 
     def run():
         count = sizes()

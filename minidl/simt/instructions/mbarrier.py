@@ -16,6 +16,7 @@ from ..table import effect
 
 COUNT = (1 << 20) - 1
 BIAS = 1 << 20
+PARITY = np.uint64(62)
 ARRIVE, WAIT = Effect("atomic", 8, "release", "cta", "mbarrier"), Effect("atomic", 8, "acquire", "cta", "mbarrier")
 
 
@@ -146,9 +147,8 @@ def wait(b):
         machine.schedule.mark_polled()
         lanes, at, memory = words.look()
         arriving.land(at)
-        for lane, index in zip(lanes, at):
-            wanted = int(given[lane]) & 1 if by_parity else fields(given[lane])[3]
-            p[lane] = fields(memory[index])[3] != wanted
+        wanted = given[lanes] if by_parity else given[lanes] >> PARITY
+        p[lanes] = (memory[at] >> PARITY ^ wanted) & np.uint64(1) != 0
         if words.tell and p[lanes].any():
             words.look()                                   # (what the copies have brought is seen)
     return run
