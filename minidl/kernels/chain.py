@@ -1,72 +1,23 @@
 """Ops that are chains of elementwise steps, each in one pass over memory: values, their sum, and every gradient."""
 import numpy as np
 
-from ..chain import MOST, Plan, Unfit
+from ..chain import MOST
 from ..dispatch import Kernel, register
 from ..op import REGISTRY
 from . import cpu
 from .arrays import dense, unless_float32
+from .plans import SERVED, Plans
 
 LEAST = 1 << 12                        # elements from which it pays
-STEPS = cpu.elementwise.STEPS
-SERVED = ("binary_cross_entropy", "binary_cross_entropy_with_logits", "gan_generator_loss", "gaussian_nll_loss",
-          "huber_loss", "kl_div", "l1_loss", "mse_loss", "poisson_nll_loss", "sigmoid_focal_loss", "smooth_l1_loss",
-          "tanhshrink")
-_plans: dict = {}                      # (op, which inputs are one number or none, parameters) -> Plan, or why not
+PLANS = Plans(cpu.elementwise.STEPS)
 assert cpu.elementwise.REGISTERS == MOST
-
-
-def _kinds(arrays):
-    """Of each input "n", "1" or "": as many elements as the first, one, or none given; None where one differs."""
-    shape = arrays[0].shape
-    kinds = ["" if a is None else "n" if a.shape == shape else "1" if a.size == 1 and a.ndim <= len(shape) else None
-             for a in arrays]
-    return None if None in kinds else "".join([k or "-" for k in kinds])
-
-
-def _plan(op, arrays, params):
-    """The plan for such arrays, or the reason why there is none."""
-    kinds = _kinds(arrays)
-    if kinds is None:
-        return "inputs that broadcast"
-    try:
-        key = op, kinds, tuple(params.items())
-        found = _plans.get(key)
-    except TypeError:                                  # (a parameter that is an array)
-        return "the op explains what its parameters may be"
-    if found is None:
-        try:
-            plans = [Plan(REGISTRY[op], [a if a is None else a.reshape(-1)[:n] if a.size > 1 else a.reshape(())
-                                         for a in arrays], params) for n in (2, 3)]
-        except Unfit as unfit:
-            found = f"no chain: {unfit}"
-        except Exception:                              # (of values: the definition says it better, and of all of them)
-            return "the op explains what its arguments may be"
-        else:
-            found = _runnable(plans)
-        _plans[key] = found
-    return found
-
-
-def _runnable(plans):
-    plan, other = plans
-    if plan != other:
-        return "no chain: it depends on a shape"
-    for program in (plan.value, *plan.gradients):
-        for function, _, _, params in program.steps if program else ():
-            if function not in STEPS or len(params) > 3 or not all([type(p) in (int, float) for p in params]):
-                return f"no chain: {function}{params} is no step"
-        if program:
-            program.code = [(STEPS[function], to, (*ins, *ins[:1] * (3 - len(ins))), (*params, 0, 0, 0)[:3])
-                            for function, to, ins, params in program.steps]
-    return plan
 
 
 def _refuses(op):
     def refuses(arrays, params):
         if why_not := unless_float32(*arrays):
             return why_not
-        plan = _plan(op, arrays, params) if arrays[0].size > 1 else "one element"
+        plan = PLANS.find(op, arrays, params) if arrays[0].size > 1 else "one element"
         return plan if type(plan) is str else None
     return refuses
 
@@ -98,7 +49,7 @@ def chain(op):
         spec = REGISTRY[op]
         n = len(spec.inputs)
         arrays, params = [dense(a) for a in args[:n]], {**dict(zip(spec.params, args[n:])), **keywords}
-        plan = _plan(op, arrays, params)
+        plan = PLANS.find(op, arrays, params)
         for i, check, (*said, domain) in plan.checks:
             if not _lies_in(domain, arrays[i]):
                 check(xp, args[i], *said, domain)

@@ -241,8 +241,11 @@ def _unpool(xp, x, /, windows, padded=True, divisor=None):
     for axis, w in zip(range(-len(windows), 0), windows):
         x = x if divisor is not None else x / w.lengths(xp, x.dtype, padded, axis)
         out = xp.zeros_like(x, shape=_with(x.shape, axis, w.size))
-        for outputs, elements in w.pairs:
-            out[_at(axis, elements)] += x[_at(axis, outputs)]
+        if w.count == 1:                               # (in a single window nothing is added up)
+            out[_at(axis, slice(w.pairs[0][1].start, w.pairs[-1][1].stop))] = x
+        else:
+            for outputs, elements in w.pairs:
+                out[_at(axis, elements)] += x[_at(axis, outputs)]
         x = out
     return x
 

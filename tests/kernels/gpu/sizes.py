@@ -48,6 +48,7 @@ CASES = {
     "batch_norm": [(affine(3, 5, 20, 30), {}), (behind(*affine(4, 72, 9, 11)), {}), (affine(300, 13), {})],
     "batch_norm_inference": [(behind(*affine(2, 5, 9, 11)[:1], *statistics(5), *draw((5,), (5,))), {})],
     "_added_to_rows": [((*draw((400, 264)), RNG.integers(0, 7, 400)), {"rows": 9})],
+    "mse_loss": [(draw((7, 101), (7, 101)), {}), (draw((3, 300), (3, 300)), {"reduction": "none"})],
     "dropout": [(draw((3, 701)), {"p": 0.3, "key": random.key(2**63 + 5)})],
     "max_pool": [(behind(*draw((2, 24, 9, 8))), {"kernel_size": 3, "stride": 2, "padding": 1}),
                  (draw((2, 3, 20, 21)), {"kernel_size": 3, "dilation": (2, 1)})],

@@ -4,6 +4,7 @@ import pytest
 
 import minidl as ml
 from minidl.dispatch import use_kernels
+from minidl.kernels.gpu import chain
 
 RNG = np.random.default_rng(0)
 
@@ -39,6 +40,28 @@ def test_dropout_drops_what_the_reference_drops(p, seed, cuda):
     for got, wanted in zip(by("triton", lambda x: ml.ops.dropout(x, p, key), x),
                            by("off", lambda x: ml.ops.dropout(x, p, key), x), strict=True):
         assert got.tobytes() == wanted.tobytes()
+
+
+def test_long_sums_are_cut_into_few_parts(cuda, monkeypatch):
+    monkeypatch.setattr(chain, "PROGRAMS", 2)
+    x, y = RNG.standard_normal((2, 3, 431)).astype("float32")
+    for got, wanted in zip(by("cuda", ml.ops.huber_loss, x, y), by("off", ml.ops.huber_loss, x, y), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-7)
+    assert [entry.kernel for entry, _ in cuda.results] == ["chain_cuda", "column_sum", "chain_cuda", "chain_cuda"]
+
+
+ODD = np.array([np.inf, -np.inf, 0, -0.0, 1, -200, 200, np.nan], "float32")
+
+
+@pytest.mark.parametrize("op, x", [
+    (ml.ops.tanhshrink, ODD), (lambda x: ml.ops.smooth_l1_loss(x, x * 0.5, reduction="none"), ODD[2:7]),
+    (lambda x: ml.ops.binary_cross_entropy_with_logits(x, x * 0 + 0.5, reduction="none"), ODD[2:7])])
+def test_chains_know_extremes(op, x, cuda):
+    with np.errstate(all="ignore"):
+        found = [by(policy, op, x) for policy in ("cuda", "off")]
+    for got, wanted in zip(*found, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
+    assert cuda.results
 
 
 def test_images_from_a_convolution_are_normalised_and_pooled_as_they_lie(cuda):
