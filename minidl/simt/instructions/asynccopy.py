@@ -39,20 +39,23 @@ def copy(b):
         target, = to()
         limit = wanted()
         reading.set(lanes() & (limit > 0))
-        data = np.zeros((b.lanes, size), np.uint8)
+        data = None
         if reading.bool.any():
             for part in source():
                 if note_read:
                     note_read(part)
                 found = part.region.view(np.dtype(np.uint8), size).take(part.index, 0)
-                data = found if part.active is reading.bool else np.where(part.active[:, None], found, data)
-            data[byte >= limit[:, None]] = 0
+                whole = data is None or part.active is reading.bool
+                data = found if whole else np.where(part.active[:, None], found, data)
+            if (limit < size).any():
+                data[byte >= limit[:, None]] = 0
         if note_write:
             note_write(target)
         who = np.nonzero(lanes())[0]
         if target.region.written is not None:
             target.region.mark_written(target.index[who], size)
-        copies.add(partial(_land, machine, target.region), who, target.index[who], data[who])
+        data = np.zeros((len(who), size), np.uint8) if data is None else data[who]
+        copies.add(partial(_land, machine, target.region), who, target.index[who], data)
         machine.schedule.changes += 1
     return issue
 
