@@ -8,7 +8,7 @@ the old order.
 """
 from collections import defaultdict
 
-from .syntax import Address, Immediate, Negated, Pair, Register, Vector, parts
+from .syntax import Address, Immediate, Negated, Pair, Register, Special, Vector, parts
 from .table import find
 
 MOST_ELEMENTS = 16384            # of a stack: beyond, the calls no longer matter but the cache does
@@ -105,7 +105,7 @@ def uses(ins):
     read = {name for o in ins.operands[len(results):] for name in names(o)}
     if ins.guard:                                        # where the guard is false the old value stays
         read |= written | {ins.guard[0].name}
-    if entry.order == "fixed":
+    if entry.order == "fixed" or any(isinstance(o, Special) and o.ticks for o in ins.operands):
         written.add(FIXED)
     elif entry.order == "reads":
         read.add(MEMORY)

@@ -79,6 +79,13 @@ class Program:
         """Names of the special registers that it reads."""
         return {o.name for ins in self.instructions() for o in ins.operands if isinstance(o, Special)}
 
+    def since_clock(self, ins):
+        """How many instructions of its block run from the last reading of a clock, or the start, up to this one."""
+        block = next(block for block in self.blocks if ins in block.instructions)
+        at = block.instructions.index(ins)
+        reads = [any(isinstance(o, Special) and o.ticks for o in each.operands) for each in block.instructions[:at]]
+        return at - max([k for k, reading in enumerate(reads) if reading], default=-1)
+
     def target(self, ins, label):
         """The block a branch of `ins` leads to."""
         function = ins.function

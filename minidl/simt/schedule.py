@@ -46,6 +46,7 @@ class Scheduler:
         next: the block each lane stands at, EXITED once it has left.
         waiting: what each lane waits for: a barrier's number, or READY.
         executed: instructions so far, however many lanes ran them; `%clock` reads it.
+        ahead: instructions of the running blocks before the last reading of a clock.
         lane_instructions: the same, times lanes.
         changes: stores and atomics that changed memory.
     """
@@ -65,7 +66,7 @@ class Scheduler:
 
     def prepare(self, seed=None, limit=20_000_000):
         """A launch starts: count from zero."""
-        self.executed, self.lane_instructions, self.limit = 0, 0, limit
+        self.executed, self.lane_instructions, self.limit, self.ahead = 0, 0, limit, 0
         self.changes = self._seen_changes = self._idle_rounds = 0
         self.random = None if seed is None else np.random.default_rng(seed)
         for trace in self._all_traces():
@@ -229,6 +230,7 @@ class Scheduler:
 
     def _count(self, trace, lanes, warps):
         self.executed += trace.length
+        self.ahead = 0
         self.lane_instructions += trace.length * lanes
         trace.runs += 1
         trace.warps += warps

@@ -15,6 +15,11 @@ class Special(NamedTuple):
     """A read-only register of the machine: %tid.x, %laneid, %clock."""
     name: str
 
+    @property
+    def ticks(self):
+        """Whether it is a clock: each reading is another one."""
+        return self.name.startswith(("%clock", "%globaltimer"))
+
 
 class Immediate(NamedTuple):
     """A literal. Floats written in hex (0f3F800000) are integers here: their bits."""

@@ -12,7 +12,8 @@ from minidl import simt
 from minidl.simt.compile import find_nvcc, find_nvrtc, include_folders
 
 KERNELS = Path(__file__).parent / "kernels"
-ARCHITECTURES = {"bulk_scale": "compute_90a", "clusters": "compute_90", "tensor_maps": "compute_90"}      # others: 80
+ARCHITECTURES = {"bulk_scale": "compute_90a", "clusters": "compute_90", "tensor_maps": "compute_90",
+                 "features": "compute_90", "libraries": "compute_90"}          # of others: compute_80
 MAKERS = ("committed", "nvcc", "nvrtc")
 
 

@@ -40,7 +40,11 @@ def _pairs(b, function):
 
 @elementwise("add.cc", "addc", "sub.cc", "subc", "mad.lo.cc", "mad.hi.cc", "madc", fuse=False)
 def carry_chain(b):
-    """Sums of many words: a carry goes from an instruction with .cc to the next addc, subc or madc of the same lane."""
+    """Sums of many words: a carry goes from an instruction with .cc to the next addc, subc or madc of the same lane.
+
+    A difference is the sum of a and the complement of b, so that its carry is 1 where nothing is borrowed. (The manual
+    calls it a borrow; but nvcc's 128-bit division reads it by addc, as a carry.)
+    """
     ins, carry, unsigned = b.ins, b.machine.carry, UNSIGNED[BITS[b.kind]]
     multiplies, subtract = ins.name.startswith("mad"), ins.name.startswith("sub")
     takes = ins.name in ("addc", "subc", "madc")
@@ -49,14 +53,10 @@ def carry_chain(b):
     def run():
         *factors, y = (o.view(unsigned) for o in operands)
         x = product(*operands[:2])[ins.has("hi")].view(unsigned) if multiplies else factors[0]
-        incoming = carry.astype(unsigned) if takes else unsigned.type(0)
-        if subtract:
-            part = x - y
-            result, out = part - incoming, (x < y) | (part < incoming)
-        else:
-            part = x + y
-            result = part + incoming
-            out = (part < x) | (result < part)
+        incoming = carry.astype(unsigned) if takes else unsigned.type(subtract)
+        part = x + (~y if subtract else y)
+        result = part + incoming
+        out = (part < x) | (result < part)
         d[...] = np.broadcast_to(result, d.shape).view(d.dtype)
         if ins.has("cc"):
             np.copyto(carry, out, where=True if mask is None else mask.bool, casting="unsafe")

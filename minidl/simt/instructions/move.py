@@ -11,7 +11,6 @@ from ..table import effect, elementwise
 
 EARLIER = 1_000_000              # what clocks showed when the launch began
 SPACES = ("global", "shared", "local", "const", "param")
-CLOCKS = ("%clock", "%clock64", "%clock_hi", "%globaltimer", "%globaltimer_lo", "%globaltimer_hi")
 
 
 @elementwise("mov", vectors=True)
@@ -22,7 +21,7 @@ def move(b):
         return _unpack(b, len(to.parts))
     if isinstance(given, Vector):
         return _pack(b, len(given.parts))
-    if isinstance(given, Special) and given.name in CLOCKS:
+    if isinstance(given, Special) and given.ticks:
         return _clock(b, given.name)
     kind = untyped(b.kind)
     return partial(np.copyto, b.target(0, kind), b.source(1, kind))
@@ -30,9 +29,13 @@ def move(b):
 
 def _clock(b, name):
     """Clocks count executed instructions."""
-    d, schedule = b.target(0, untyped(b.kind)), b.machine.schedule
+    d, schedule, steps = b.target(0, untyped(b.kind)), b.machine.schedule, b.machine.program.since_clock(b.ins)
     shift, ones = 32 if name.endswith("_hi") else 0, (1 << BITS[b.kind]) - 1
-    return lambda: d.fill(EARLIER + schedule.executed >> shift & ones)
+
+    def run():
+        schedule.ahead += steps
+        d.fill(EARLIER + schedule.executed + schedule.ahead >> shift & ones)
+    return run
 
 
 def _unpack(b, count):
