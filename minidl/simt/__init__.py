@@ -30,6 +30,7 @@ from .memory import GlobalMemory
 from .races import Race
 from .stepper import Step, Stepper
 from .tensormap import TensorMap
+from .textures import Texture
 
 __all__ = ["CompileError", "Fault", "Finding", "GlobalMemory", "Module", "PtxError", "Race", "Result", "Step",
-           "Stepper", "TensorMap", "UnknownInstruction", "compile_cuda", "launch", "load"]
+           "Stepper", "TensorMap", "Texture", "UnknownInstruction", "compile_cuda", "launch", "load"]

@@ -46,7 +46,7 @@ def compile_cuda(path, architecture=ARCHITECTURE, flags=(), compiler=None):
 
     Args:
         path: the source.
-        architecture: a virtual architecture; the laboratory executes code for compute_80.
+        architecture: a virtual architecture; the laboratory executes code for compute_80 to compute_90a.
         flags: more options for the compiler (-I, -D, -std=...).
         compiler: "nvcc" or "nvrtc"; None: nvcc if it is found, else NVRTC.
 

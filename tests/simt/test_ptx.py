@@ -136,7 +136,9 @@ def test_labels_belong_to_the_braces_around_them():
     ("bogus.s32 %r0, %r1;", 7, "bogus.s32"),
     ("mma.sp.sync.aligned.m16n8k32.row.col.f32.f16.f16.f32 {%r0}, {%r0}, {%r0}, {%r0}, %r0, 0;", 7, "mma.sp"),
     ("mma.sync.aligned.m16n8k32.row.col.f32.e3m4.e3m4.f32 {%r0}, {%r0}, {%r0}, {%r0};", 7, "not a form of mma"),
-    ("tex.2d.v4.f32.f32 {%r0,%r0,%r0,%r0}, [t, {%r0, %r0}];", 7, "tex.2d"),
+    ("tex.cube.v4.f32.f32 {%r0,%r0,%r0,%r0}, [0, {%r0, %r0, %r0, %r0}];", 7, "tex.cube"),
+    ("multimem.red.relaxed.sys.global.add.f32 [0], %r0;", 7, "multimem.red"),
+    ("red.async.relaxed.cluster.global.add.u32 [0], %r0;", 7, "red.async"),
 ])
 def test_unknown_instructions_are_named_with_their_line(body, line, what):
     text = kernel(f".reg .b32 %r<4>;\n{body}")
