@@ -1,6 +1,7 @@
 """Products of matrices M x N x K: squares, and those of BERT-base and GPT-2 (GPT-2's with one row: one new token).
 
-"prepacked" is a Linear without bias, whose weight stays as it is from call to call.
+"prepacked" is a Linear without bias, whose weight stays as it is from call to call. "bf16" takes and gives bfloat16,
+"int8" sums products of int8 in int32.
 """
 from .rows import Group, Row, forward, normal
 
@@ -20,4 +21,17 @@ def _rows(name, m, n, k):
               lambda lib: lib.nn.Linear(k, n, bias=False), **more)
 
 
-GROUP = Group("gemm", "Products of matrices", [row for shape in SQUARES + MODELS for row in _rows(*shape)])
+def _bfloat16(lib, _, arrays):
+    a, b = [lib.tensor(array).bfloat16() for array in arrays]
+    return lambda: a @ b
+
+
+def _narrow(name, m, n, k):
+    whole = lambda rng: [rng.integers(-128, 128, shape, "i1") for shape in ((m, k), (k, n))]
+    yield Row(name, "bf16", normal((m, k), (k, n)), _bfloat16, tolerance=0.01)
+    yield Row(name, "int8", whole, forward(lambda lib, _, a, b: lib.int8_matmul(a, b)), tolerance=0)
+
+
+GROUPS = [Group("gemm", "Products of matrices", [row for shape in SQUARES + MODELS for row in _rows(*shape)]),
+          Group("narrow", "Products of matrices of bfloat16 and int8",
+                [row for shape in SQUARES[1:-1] + MODELS[:-4] for row in _narrow(*shape)])]

@@ -19,6 +19,7 @@ class MiniDL:
         self.ml = import_module("minidl")
         self.version, self.nn, self.F, self.optim = self.ml.__version__, self.ml.nn, self.ml.ops, self.ml.optim
         self.no_grad, self.set_num_threads, self.concat = self.ml.no_grad, self.ml.set_num_threads, self.ml.concat
+        self.int8_matmul = self.ml.ops.int8_matmul
 
     def season(self):
         """Its allocator keeps freed blocks from the start."""
@@ -28,8 +29,8 @@ class MiniDL:
         return self.ml.Tensor(array, requires_grad=requires_grad)
 
     def array(self, tensor):
-        """The values of a tensor."""
-        return tensor.numpy()
+        """The values of a tensor; bfloat16's as float32."""
+        return (tensor.float() if tensor.dtype == "bfloat16" else tensor).numpy()
 
     def gradients(self, y, leaves, seed):
         """d(y)/d(leaves), contracted with the seed."""
@@ -57,7 +58,7 @@ class Torch:
         self.torch = torch = import_module("torch")
         self.version, self.nn, self.F, self.optim = torch.__version__, torch.nn, torch.nn.functional, torch.optim
         self.no_grad, self.set_num_threads, self.concat = torch.no_grad, torch.set_num_threads, torch.cat
-        self.gradients = torch.autograd.grad
+        self.gradients, self.int8_matmul = torch.autograd.grad, torch._int_mm
 
     def season(self):
         """Let the C library keep freed blocks of up to 32 MiB, as it does once it has freed one.
@@ -71,8 +72,9 @@ class Torch:
         return self.torch.from_numpy(array).requires_grad_(requires_grad)
 
     def array(self, tensor):
-        """The values of a tensor."""
-        return tensor.detach().numpy()
+        """The values of a tensor; bfloat16's as float32."""
+        tensor = tensor.detach()
+        return (tensor.float() if tensor.dtype is self.torch.bfloat16 else tensor).numpy()
 
     def placed(self, module):
         """A module as it computes: as it is."""

@@ -69,9 +69,7 @@ MINIDL_INLINE void dots(int64_t K, const T* x, int64_t ldx, const T* b, int64_t 
     for (int m = 0; m < M; m++) xs[m] = load(x + m * ldx + k + u * L);
     MINIDL_UNROLL
     for (int j = 0; j < J; j++) {
-      const T* next = b + j * ldb + k + u * L;
-      if (M == 1) __builtin_prefetch(next + 4096 / sizeof(T));
-      vec<T> row = load(next);
+      vec<T> row = load(b + j * ldb + k + u * L);
       MINIDL_UNROLL
       for (int m = 0; m < M; m++) acc[m][j][u] += xs[m] * row;
     }

@@ -18,6 +18,8 @@ CASES = {
     "few filters: along pixels": ("conv2d", (3, 40, 21, 50), (2, 40, 3, 3), (1, 1)),
     "one tap": ("conv2d", (5, 64, 20, 21), (48, 64, 1, 1), (1, 0)),
     "one tap, planes of 4 KiB": ("conv2d", (2, 32, 32, 32), (64, 32, 1, 1), (1, 0)),
+    "one tap, planes of whole vectors, in parts": ("conv2d", (2, 40, 30, 16), (40, 40, 1, 1), (1, 0)),
+    "one tap, planes in parts, the last ragged": ("conv2d", (2, 40, 20, 17), (40, 40, 1, 1), (1, 0)),
     "long rows in parts": ("conv1d", (2, 4, 5000), (9, 4, 5), (1, 2)),
     "transposed, phases": ("conv_transpose2d", (3, 70, 9, 8), (70, 20, 4, 4), (2, 1)),
     "strides, rows of whole vectors": ("conv2d", (2, 3, 66, 66), (40, 3, 3, 3), (2, 0)),

@@ -76,8 +76,8 @@ class Direct {
         slices_(ceil_div(c.inputs, max<int64_t>(1, KC / c.taps()))),
         blocks_(blocks(c)),
         by_filters_(by_filters()),
-        phased_(by_filters_ || (c.taps() == 1 && c.rows.stride * c.columns.stride > 1)),
-        in_place_(!by_filters_ && c.rows.plain() && c.columns.plain()),
+        in_place_(in_place()),
+        phased_(!in_place_ && (by_filters_ || (c.taps() == 1 && c.rows.stride * c.columns.stride > 1))),
         room_(largest_view()),
         shared_(all() < TASKS / 2 && slivers_ > 1 && !in_place_),
         together_(shared_ ? min(all(), max<int64_t>(1, L2 / room_)) : all()),
@@ -130,14 +130,21 @@ class Direct {
   }
   // Tiles of pixels x channels waste lanes on few channels and have to be transposed; tiles of channels x pixels run
   // over the zeros between rows, where those are not whole vectors, and multiply by the zeros around the images. Costs
-  // are of a pixel, in multiply-adds.
+  // are of a pixel, in multiply-adds, as fit the times of all layers of four networks (bench/cases_conv.py).
   bool by_filters() const {
     const View v(c_, Block(blocks_, 0), true, false);
     const bool straight = is_straight(v);
     const double waste = straight ? 1 : static_cast<double>(round_up(span(v), W)) / static_cast<double>(v.b.pixels());
     const double K = static_cast<double>(c_.inputs * c_.taps()), outputs = static_cast<double>(c_.outputs);
     const double by_pixels = K * c_.rows.seen() * c_.columns.seen() * static_cast<double>(round_up(c_.outputs, W));
-    return K * waste * max(outputs, 3.) + (straight ? 0 : 3) * outputs < by_pixels + 8 * outputs;
+    return K * waste * max(outputs, 3.) + (straight ? 0 : 3) * outputs < 1.1 * by_pixels + 16 * outputs;
+  }
+  // May pixels be read where they lie? By vectors: if all are whole (the last block's are only if those of others are)
+  // and planes do not fall on each other in L1.
+  bool in_place() const {
+    if (!c_.rows.plain() || !c_.columns.plain()) return false;
+    const View last(c_, Block(blocks_, blocks_.count() - 1), false, true);
+    return !by_filters_ || (is_straight(last) && last.plane % 256 != 0);
   }
   // Do tiles of filters x pixels go straight into the results? Rows are whole vectors and all of K is one slice.
   bool is_straight(const View& view) const {
@@ -242,7 +249,7 @@ class Direct {
       float* out = c_.out + of_output(group, first);
       for (int64_t n = b.image; n < b.image + b.images; n++)
         for (int64_t row = b.row; row < b.row + rows; row++) {
-          const float* src = image + (n - b.image) * view.image + (row - b.row) * view.width;
+          const float* src = image + view.window(n, row, b.column);
           float* to_row = out + of_pixel(n, row, b.column);
           for (int64_t m = 0; m < run; m += NR<float>)
             for (int64_t p = 0; p < panels.count; p++)
@@ -354,7 +361,7 @@ class Direct {
   int64_t slivers_, slices_;  // NR output channels each; about KC taps each, whole channels
   Blocks blocks_;
   bool by_filters_;          // rows of tiles are filters, columns pixels
-  bool phased_, in_place_;   // how images are seen
+  bool in_place_, phased_;   // how images are seen
   int64_t room_;             // floats of a block's copy, where there are few
   bool shared_;              // there are few blocks: channels are cut, too, and see the same copy
   int64_t together_, cuts_;  // blocks that are copied at a time; cuts of the output channels

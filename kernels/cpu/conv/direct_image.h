@@ -57,6 +57,9 @@ struct Blocks {
   }
   int64_t count() const { return images * bands * parts; }
   int64_t row(int64_t band) const { return band == bands ? rows : rows / unit * band / bands * unit; }
+  int64_t column(int64_t part) const {  // whole tiles of pixels
+    return part == parts ? columns : columns / NR<float> * part / parts * NR<float>;
+  }
 };
 
 struct Block {
@@ -65,7 +68,7 @@ struct Block {
     int64_t part = i % b.parts, band = i / b.parts % b.bands, group = i / b.parts / b.bands;
     image = b.n * group / b.images, images = b.n * (group + 1) / b.images - image;
     row = b.row(band), rows = b.row(band + 1) - row;
-    column = b.columns * part / b.parts, columns = b.columns * (part + 1) / b.parts - column;
+    column = b.column(part), columns = b.column(part + 1) - column;
   }
   int64_t pixels() const { return images * rows * columns; }
   int64_t pixel(int64_t m, int64_t* y, int64_t* x) const {  // gives the image

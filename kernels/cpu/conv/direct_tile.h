@@ -66,7 +66,10 @@ void pixels_microkernel(int64_t segments, const Segment* segment, const int64_t*
   vf acc[MR_][NV_];
   MINIDL_UNROLL
   for (int i = 0; i < MR_; i++)
-    for (int v = 0; v < NV_; v++) acc[i][v] = vf{};
+    for (int v = 0; v < NV_; v++) {
+      acc[i][v] = vf{};
+      __builtin_prefetch(c + i * ldc + v * W, 1);
+    }
   for (int64_t s = 0; s < segments; s++) {
     const int64_t* at = offset + segment[s].at;
     const float* bk = b + segment[s].first * NR<float>;

@@ -21,6 +21,8 @@ struct DotBfloat16 {
   static MINIDL_INLINE vi wide(const bfloat16* p, __mmask16 lanes) {
     return (vi)_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(lanes, p));
   }
+  // Half h of a group, of 2 W neighbours: 16 bits of each.
+  static MINIDL_INLINE __m512i half(const bfloat16* p, int64_t ks, int h) { return _mm512_loadu_si512(p + h * ks); }
 };
 
 // The instruction wants a's bytes unsigned: they are 128 too large, and 128 times b's column sum is taken off.
@@ -35,11 +37,18 @@ struct DotInt8 {
   static MINIDL_INLINE vi wide(const int8_t* p, __mmask16 lanes) {
     return (vi)_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(lanes, p));
   }
+  static MINIDL_INLINE __m512i half(const int8_t* p, int64_t ks, int h) {
+    auto row = [&](int i) { return _mm512_cvtepu8_epi16(_mm256_loadu_si256((const __m256i*)(p + (2 * h + i) * ks))); };
+    return _mm512_or_si512(row(0), _mm512_slli_epi16(row(1), 8));
+  }
 };
 
 MINIDL_INLINE __mmask16 first_lanes(int64_t n) {
   return n >= 16 ? 0xffff : n <= 0 ? 0 : static_cast<__mmask16>((1u << n) - 1);
 }
+
+// Of two vectors' 16-bit lanes: the pairs (first + i, 2 W + first + i).
+MINIDL_INLINE __m512i interleaved(int32_t first) { return (__m512i)((lane_index() + first) * 0x10001 + (32 << 16)); }
 
 // dst[group][width] of `rows` rows (or columns) over K elements, as `pack`; may write a vector past the end.
 template <class D>
@@ -59,7 +68,15 @@ void pack_groups(const typename D::Element* src, int64_t rs, int64_t ks, int row
       transpose<int32_t>(t);
       for (int i = 0; i < n; i++) store(dst + (g + i) * width + r0, t[i]);
     }
-  for (g = whole; g < groups; g++)
+  const int64_t side_by_side = rs == 1 && rows == 2 * W && width == 2 * W ? K / G : whole;
+  for (; g < side_by_side; g++) {  // rows of the sliver lie along memory: two halves of their groups interleave
+    const typename D::Element* p = src + g * G * ks;
+    for (int i = 0; i < G; i++) __builtin_prefetch(p + (6 * G + i) * ks);  // (rows far apart: nothing else would)
+    const __m512i low = D::half(p, ks, 0), high = D::half(p, ks, 1), flips = (__m512i)flipped;
+    store(dst + g * width, (vi)_mm512_xor_si512(_mm512_permutex2var_epi16(low, interleaved(0), high), flips));
+    store(dst + g * width + W, (vi)_mm512_xor_si512(_mm512_permutex2var_epi16(low, interleaved(W), high), flips));
+  }
+  for (g = side_by_side; g < groups; g++)
     for (int r0 = 0; r0 < width; r0 += W) {
       vi group{};
       for (int i = 0; i < G && g * G + i < K; i++) {
@@ -75,18 +92,29 @@ void pack_groups(const typename D::Element* src, int64_t rs, int64_t ks, int row
     }
 }
 
-template <class D, int MR_, int NV_>
-void dot_microkernel(int64_t groups, const int32_t* a, const int32_t* b, typename D::Sum* c, int64_t ldc,
-                     const typename D::Sum* start, bool accumulate) {
+// Where a tile's sums begin and end: from `start` or from what c has of the slices before, to c or, after the last one,
+// through `put` to rows from m and columns from n on.
+template <class D, class Put>
+struct DotTile {
+  const typename D::Sum* start;
+  typename D::Sum* c;
+  int64_t ldc, m, n, N;
+  bool accumulate, last;
+  const Put& put;
+};
+
+template <class D, class Put, int MR_, int NV_>
+void dot_microkernel(int64_t groups, const int32_t* a, const int32_t* b, const DotTile<D, Put>& t) {
   vec<typename D::Sum> acc[MR_][NV_];
   MINIDL_UNROLL
   for (int i = 0; i < MR_; i++)
-    for (int v = 0; v < NV_; v++) acc[i][v] = accumulate ? load(c + i * ldc + v * W) : load(start + v * W);
+    for (int v = 0; v < NV_; v++) acc[i][v] = load(t.accumulate ? t.c + i * t.ldc + v * W : t.start + v * W);
   for (int64_t g = 0; g < groups; g++, a += MR_, b += NV * W) {
     vi bv[NV_];
     for (int v = 0; v < NV_; v++) bv[v] = load(b + v * W);
     __builtin_prefetch(b + 16 * NV * W);
     __builtin_prefetch(b + 17 * NV * W - W);
+    __builtin_prefetch(a + 32 * MR_);
     MINIDL_UNROLL
     for (int i = 0; i < MR_; i++) {
       vi ai = splat<int32_t>(a[i]);
@@ -95,15 +123,18 @@ void dot_microkernel(int64_t groups, const int32_t* a, const int32_t* b, typenam
   }
   MINIDL_UNROLL
   for (int i = 0; i < MR_; i++)
-    for (int v = 0; v < NV_; v++) store(c + i * ldc + v * W, acc[i][v]);
+    for (int v = 0; v < NV_; v++)
+      if (t.last)
+        t.put(t.m + i, t.n + v * W, first_lanes(t.N - t.n - v * W), acc[i][v]);
+      else
+        store(t.c + i * t.ldc + v * W, acc[i][v]);
 }
 
-template <class D>
-using DotMicrokernel = void (*)(int64_t, const int32_t*, const int32_t*, typename D::Sum*, int64_t,
-                                const typename D::Sum*, bool);
-template <class D, int... I>
-DotMicrokernel<D> dot_microkernel_of_height(int rows, Lanes<I...>) {
-  static constexpr DotMicrokernel<D> table[] = {dot_microkernel<D, I + 1, NV>...};
+template <class D, class Put>
+using DotMicrokernel = void (*)(int64_t, const int32_t*, const int32_t*, const DotTile<D, Put>&);
+template <class D, class Put, int... I>
+DotMicrokernel<D, Put> dot_microkernel_of_height(int rows, Lanes<I...>) {
+  static constexpr DotMicrokernel<D, Put> table[] = {dot_microkernel<D, Put, I + 1, NV>...};
   return table[rows - 1];
 }
 
@@ -144,19 +175,19 @@ void dot_gemm(const P& p, const typename D::Element* A, const typename D::Elemen
     const int64_t p0 = panels.count * (t / wide) / rows, p1 = panels.count * (t / wide + 1) / rows;
     const int64_t s0 = slivers * (t % wide) / wide, s1 = slivers * (t % wide + 1) / wide;
     const int64_t m0 = panels.start(p0), pitch = (s1 - s0) * WIDE;
-    Scratch<Sum> c((panels.start(p1) - m0) * pitch);
+    Scratch<Sum> c(slices > 1 ? (panels.start(p1) - m0) * pitch : 0);
     for (int64_t k = 0; k < slices; k++)
       slice(k, [&](int64_t, int64_t kc, int64_t g0) {
         const int64_t deep = ceil_div(kc, D::GROUP);
         for (int64_t s = s0; s < s1; s++)
-          for (int64_t panel = p0; panel < p1; panel++)
-            dot_microkernel_of_height<D>(panels.height(panel), typename MakeLanes<MR>::type{})(
+          for (int64_t panel = p0; panel < p1; panel++) {
+            const int64_t m = panels.start(panel);
+            dot_microkernel_of_height<D, Put>(panels.height(panel), typename MakeLanes<MR>::type{})(
                 deep, a + PITCH * (g0 * panels.count + panel * deep), b + WIDE * (g0 * slivers + s * deep),
-                c + (panels.start(panel) - m0) * pitch + (s - s0) * WIDE, pitch, start + s * WIDE, k > 0);
+                {start + s * WIDE, c + (m - m0) * pitch + (s - s0) * WIDE, pitch, m, s * WIDE, p.N, k > 0,
+                 k + 1 == slices, put});
+          }
       });
-    for (int64_t m = m0; m < panels.start(p1); m++)
-      for (int64_t n = s0 * WIDE; n < min(p.N, s1 * WIDE); n += W)
-        put(m, n, first_lanes(p.N - n), load(c + (m - m0) * pitch + n - s0 * WIDE));
   });
 }
 
