@@ -84,6 +84,9 @@ __device__ inline int at_least(int x, int low) { return x < low ? low : x; }
 __device__ inline int at_most(int x, int high) { return x > high ? high : x; }
 __host__ __device__ constexpr int ceil_div(int total, int block) { return (total + block - 1) / block; }
 
+// Elements of a row whose end is filled with zeros, so that the next one begins at a multiple of 8.
+__device__ inline int padded(int count) { return (count + 7) / 8 * 8; }
+
 // x, of which the compiler knows no more: what is computed from it is computed anew, rather than kept in registers.
 __device__ inline int forgotten(int x) {
   asm volatile("" : "+r"(x));

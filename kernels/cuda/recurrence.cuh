@@ -19,7 +19,12 @@ namespace minidl {
 constexpr int WARPS = 8, THREADS = 32 * WARPS, ROWS = 16;  // of a block; sequences at a time
 constexpr int BATCH = 4;                                   // chunks that are on their way at once
 
-__device__ inline int padded(int count) { return (count + 7) / 8 * 8; }
+// A unit of a sequence at a step.
+struct Place {
+  i64 here, before, after;  // numbers of rows: of the step's, and of the states' before and behind it
+  int row, unit;
+  bool alive;  // does the sequence have the step?
+};
 
 // What all kernels are told of the sequences.
 struct Sequences {
@@ -27,9 +32,14 @@ struct Sequences {
   u32* arrived;        // 0 at first: blocks at barriers, for each part of the sequences
   int steps, reverse, rows, hidden;
 
-  __device__ bool alive(int step, int row) const { return lengths == nullptr || step < lengths[row]; }
+  // The number of a row in arrays that have N of them for each step or state.
+  __device__ i64 number(int step, int row) const { return static_cast<i64>(step) * rows + row; }
   __device__ int before(int step) const { return reverse ? step + 1 : step; }
   __device__ int after(int step) const { return reverse ? step : step + 1; }
+  __device__ Place place(int step, int row, int unit) const {
+    const bool alive = lengths == nullptr || step < lengths[row];
+    return {number(step, row), number(before(step), row), number(after(step), row), row, unit, alive};
+  }
 
   // The sequences of a block.
   __device__ int each() const { return ceil_div(ceil_div(rows, ROWS), static_cast<int>(gridDim.y)) * ROWS; }
@@ -146,8 +156,8 @@ struct HeldProduct {
 //   begin(unit)               called once: loads
 //   step(number)              which step of the sequences comes as number `number`
 //   rows(number), depth()     what is multiplied: so many elements of each sequence; null: nothing
-//   start(step, row, unit)    called before the product is there: loads
-//   finish(sums, step, row, unit)    what becomes of it
+//   start(place)              called before the product is there: loads
+//   finish(place, sums)       what becomes of it
 template <class T, int UNITS, class Cell>
 __device__ void run_sequences(const Sequences& s, Cell& cell) {
   extern __shared__ float shared[];
@@ -164,10 +174,13 @@ __device__ void run_sequences(const Sequences& s, Cell& cell) {
   if (unit < s.hidden) cell.begin(unit);
   for (int number = 0; number < s.steps; number++) {
     const T* rows = cell.rows(number);
-    const int step = cell.step(number);
     for (int row = s.first(); row < s.end(); row += ROWS) {
       const bool mine = own_row < at_most(s.end() - row, ROWS) && unit < s.hidden;
-      if (mine) cell.start(step, row + own_row, unit);
+      Place place;
+      if (mine) {
+        place = s.place(cell.step(number), row + own_row, unit);
+        cell.start(place);
+      }
       __syncwarp();
       float sums[PRODUCTS] = {};
       if (rows != nullptr) product.run(rows + static_cast<i64>(row) * depth, s.end() - row, depth);
@@ -175,7 +188,7 @@ __device__ void run_sequences(const Sequences& s, Cell& cell) {
         if (rows != nullptr)
 #pragma unroll
           for (int i = 0; i < PRODUCTS; i++) sums[i] = product.sum(own_row, i * UNITS + own_unit);
-        cell.finish(sums, step, row + own_row, unit);
+        cell.finish(place, sums);
       }
       __syncwarp();
     }

@@ -19,8 +19,6 @@ struct Windows {
   {windows, p,       q,       height,   width,    channels,   outputs,   taps, \
    taps_w,  start_h, start_w, stride_h, stride_w, dilation_h, dilation_w}
 
-__device__ inline int padded(int count) { return (count + 7) / 8 * 8; }
-
 // Where results of a correlation go, and what they become.
 template <class T>
 struct Outputs {

@@ -182,6 +182,8 @@ class Scheduler:
         standing = self.next[ready]
         number = int(standing.min()) if self.random is None else int(self.random.choice(np.unique(standing)))
         active = ready & (self.next == number)
+        if self.random is not None:
+            active = self._of_some_blocks(active)
         part = self.parts.get(number)
         if part is None:
             part = self.parts[number] = self._part(number)
@@ -202,6 +204,12 @@ class Scheduler:
             self.deferred |= active & (self.next <= number)
         self.held[:] = False
         return self._agree()
+
+    def _of_some_blocks(self, lanes):
+        """Those of a random half of the thread blocks: blocks need not stay in step."""
+        machine = self.machine
+        some = lanes & (self.random.random(machine.lanes // machine.threads) < 0.5)[machine.cta_of]
+        return some if some.any() else lanes
 
     def _part(self, number):
         block = self.program.blocks[number]

@@ -121,6 +121,13 @@ def test_what_grid_barriers_do_not_order():
         kernels, 5, 64, [floats(200), np.zeros(200, np.float32), 200, 3], "grid_steps_racy", races=True
     ).races
     assert {race.kind for race in races} & {"between blocks, read after write", "between blocks, write after read"}
+    found = {0: set(), 1: set()}                         # 1: a barrier that does not wait for the last block
+    for early in found:
+        for seed in range(8):
+            args = [np.zeros(6 * 32, np.int32), np.zeros(6 * 32, np.int32), np.full(1, early, np.uint32), 6]
+            result = simt.launch(kernels, 6, 32, args, "own_barrier", races=True, cooperative=True, seed=seed)
+            found[early] |= {race.kind for race in result.races}
+    assert found == {0: set(), 1: {"between blocks, read after write"}}
     args = [np.zeros(200, np.int32), np.zeros(200, np.int32), np.zeros(1, np.uint32), 100]
     with pytest.raises(simt.Fault, match="cooperative=True"):  # a block waits for one that has not started
         simt.launch(kernels, 100, 2, args, "own_barrier", chunk_lanes=64)
