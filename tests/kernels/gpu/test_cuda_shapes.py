@@ -77,9 +77,17 @@ def test_shape(case, dtype):
 @pytest.mark.parametrize("case", RECURRENT)
 def test_recurrent_shape(case, dtype):
     op, inputs, params, multiprocessors = RECURRENT[case]
-    with installed(), simulated(seed=1) as launcher:     # (blocks out of step)
+    with installed(), simulated() as launcher:
         launcher.multiprocessors = multiprocessors
         check_kernel(kernel_of(op), REGISTRY[op], inputs, params, dtype, again=launcher.unchecked)
+
+
+@pytest.mark.parametrize("case", ["lstm parts of unequal size", "gru parts"])
+def test_blocks_out_of_step_wait_for_each_other(case):
+    op, inputs, params, multiprocessors = RECURRENT[case]
+    with installed(), simulated(seed=1) as launcher:
+        launcher.multiprocessors = multiprocessors
+        check_kernel(kernel_of(op), REGISTRY[op], inputs, params, "float16", again=launcher.unchecked)
 
 
 @pytest.mark.parametrize("op", ["lstm", "gru"])
