@@ -2,7 +2,8 @@
 
     python -m kernels.library makers                   # which of triton and cuda can be compiled here
     python -m kernels.library build FOLDER [--makers cuda triton] [--targets sm_80 sm_90 sm_100] [--jobs 2]
-    python -m kernels.library table FOLDER             # writes resources.json, which a test compares
+    python -m kernels.library check FOLDER             # are they within limits, and as resources.json says?
+    python -m kernels.library table [FOLDER]           # writes resources.json; no FOLDER: builds in one that it forgets
 
 The folder goes into the package as minidl/kernels/gpu; no compiler is needed where it is used. The PTX is that of the
 oldest target: newer processors than those named compile it, and minidl.simt runs it.
@@ -15,6 +16,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
@@ -22,9 +24,11 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
-TARGETS = ("sm_80", "sm_90", "sm_100")
+SHARED = {"sm_80": 163 << 10, "sm_90": 227 << 10, "sm_100": 227 << 10}         # bytes that a block may have
+TARGETS = tuple(SHARED)
 MAKERS = ("cuda", "triton")
 RESOURCES = Path(__file__).with_name("resources.json")
+COLUMNS = ["registers", "spills", "shared", "matrix", "count"]                 # what it says of a kernel on a target
 
 
 @cache
@@ -102,15 +106,20 @@ def _compile(folder, maker, family, target):
     for number, variant in enumerate(variants(maker, family)):
         made = compiler(maker).compiled(variant, target)
         file = f"{target}/{name(variant) if maker == 'triton' else variant.source.removesuffix('.cu')}.cubin"
-        own = {"symbol": made["symbol"], "block": made["block"], "shared": made["shared"], "file": file,
-               **resources(made["cubin"])[made["symbol"]], "product": made["product"],
-               "matrix": matrix(entry_text(made["ptx"], made["symbol"]))}
+        own = {"file": file, **measured(made)}
         _write(Path(folder, file), made["cubin"])
         if target == TARGETS[0]:
             own["ptx"] = file.removesuffix(".cubin") + ".ptx"
             _write(Path(folder, own["ptx"]), made["ptx"].encode())
         found[maker, family, number] = record(variant), {target: own}
     return found
+
+
+def measured(made):
+    """What the manifest says of what a compiler made of a variant."""
+    symbol = made["symbol"]
+    return {**{name: made[name] for name in ("symbol", "block", "shared", "product")},
+            **resources(made["cubin"])[symbol], **matrix(entry_text(made["ptx"], symbol))}
 
 
 @cache
@@ -137,13 +146,46 @@ def resources(cubin):
             for name, registers, stack, shared, local in found}
 
 
+def title(entry):
+    """What resources.json calls an entry of a manifest."""
+    return " ".join([entry["kernel"], *map(str, entry["key"].values())])
+
+
 def table(manifest):
-    """What a manifest's kernels need, as resources.json has it: {kernel and key: {target: numbers}}."""
-    columns = "registers", "spills", "shared", "matrix"
-    rows = {" ".join([e["kernel"], *map(str, e["key"].values())]): {
-        target: [t["shared"] + t["static"] if c == "shared" else t[c] for c in columns]
-        for target, t in sorted(e["targets"].items())} for e in manifest["entries"]}
-    return {"compilers": manifest["compilers"], "columns": columns, "rows": dict(sorted(rows.items()))}
+    """What a manifest's kernels need, as resources.json has it: {title: {target: numbers}}.
+
+    Bytes of spills and of shared memory of a block; the instruction that multiplies matrices in an entry's loops (null
+    where nothing is to be multiplied), and how many of them there are.
+    """
+    def numbers(t):
+        return [t["registers"], t["spills"], t["shared"] + t["static"], t["matrix"] if t["product"] else None,
+                t["count"] if t["product"] else 0]
+
+    rows = {title(e): {target: numbers(t) for target, t in sorted(e["targets"].items())} for e in manifest["entries"]}
+    return {"compilers": manifest["compilers"], "columns": COLUMNS, "rows": dict(sorted(rows.items()))}
+
+
+def excesses(rows):
+    """What of a table's rows no processor should be asked for: spills, too much shared memory, products by hand."""
+    for name, targets in rows.items():
+        for target, (_, spills, shared, instruction, _) in targets.items():
+            if spills:
+                yield f"{name} {target}: {spills} bytes of registers are spilled"
+            if shared > SHARED[target]:
+                yield f"{name} {target}: {shared} bytes of shared memory, a block has {SHARED[target]}"
+            if instruction == "none":
+                yield f"{name} {target}: no tensor cores in the loop of a product"
+
+
+def differences(manifest):
+    """Where a manifest's kernels need other than resources.json says, as far as the compilers are the same."""
+    known, found = json.loads(RESOURCES.read_text()), table(manifest)
+    same = [m for m, version in found["compilers"].items() if known["compilers"].get(m) == version]
+    for name in [title(e) for e in manifest["entries"] if e["maker"] in same]:
+        for target, numbers in found["rows"][name].items():
+            listed = known["rows"].get(name, {}).get(target)
+            if numbers != listed:
+                yield f"{name} {target}: {dict(zip(COLUMNS, numbers))}, resources.json has {listed}"
 
 
 def entry_text(ptx, symbol):
@@ -152,19 +194,31 @@ def entry_text(ptx, symbol):
 
 
 def matrix(text):
-    """The instruction that multiplies matrices inside a loop of an entry: "wgmma", "tcgen05", "mma" or None."""
+    """The instruction that multiplies matrices inside loops of an entry, "wgmma", "tcgen05", "mma" or "none", and how
+    many there are."""
     places = {found[1]: found.start() for found in re.finditer(r"^(\$\w+):", text, re.M)}
     loops = [(places[found[1]], found.start()) for found in re.finditer(r"\bbra(?:\.uni)?\s+(\$\w+)", text)
              if places.get(found[1], len(text)) < found.start()]
     for name, pattern in (("wgmma", r"wgmma\.mma_async"), ("tcgen05", r"tcgen05\.mma"), ("mma", r"mma\.sync")):
-        if any(low < found.start() < high for found in re.finditer(pattern, text) for low, high in loops):
-            return name
-    return None
+        count = sum(any(low < found.start() < high for low, high in loops) for found in re.finditer(pattern, text))
+        if count:
+            return {"matrix": name, "count": count}
+    return {"matrix": "none", "count": 0}
 
 
 def _write(path, content):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
+
+
+def _manifest(folder):
+    return json.loads(Path(folder, "manifest.json").read_text())
+
+
+def _write_table(manifest):
+    made = table(manifest)
+    lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(row)}" for name, row in made.pop("rows").items())
+    RESOURCES.write_text(json.dumps(made)[:-1] + f', "rows": {{\n{lines}\n}}}}\n')
 
 
 def main():
@@ -177,17 +231,23 @@ def main():
     building.add_argument("--makers", nargs="+", choices=MAKERS, default=None)
     building.add_argument("--targets", nargs="+", default=TARGETS)
     building.add_argument("--jobs", type=int, default=None)
-    tabling = commands.add_parser("table", help="write resources.json")
-    tabling.add_argument("folder")
+    commands.add_parser("check", help="compare them with resources.json").add_argument("folder")
+    commands.add_parser("table", help="write resources.json").add_argument("folder", nargs="?")
     args = parser.parse_args()
     if args.command == "makers":
         print(";".join(makers()))
-    elif args.command == "table":
-        made = table(json.loads(Path(args.folder, "manifest.json").read_text()))
-        lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(row)}" for name, row in made.pop("rows").items())
-        RESOURCES.write_text(json.dumps(made)[:-1] + f', "rows": {{\n{lines}\n}}}}\n')
-    else:
+    elif args.command == "build":
         build(args.folder, args.makers, args.targets, args.jobs)
+    elif args.command == "check":
+        manifest = _manifest(args.folder)
+        wrong = [*excesses(table(manifest)["rows"]), *differences(manifest)]
+        sys.exit("\n".join([*wrong, "if that is as it should be: python -m kernels.library table"]) if wrong else 0)
+    elif args.folder:
+        _write_table(_manifest(args.folder))
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            build(folder)
+            _write_table(_manifest(folder))
 
 
 if __name__ == "__main__":

@@ -43,21 +43,23 @@ def compiled(variant, target, binary=True):
 def compiled_source(source, target, binary=True):
     """(PTX, cubin) of a .cu file for "sm_80", "sm_90a", …; not binary: no cubin, which is quicker.
 
+    A source outside this folder has its headers beside it.
+
     Raises:
         RuntimeError: no compiler is there, or it finds errors.
     """
-    architecture, nvcc = target.removeprefix("sm_"), compiler()
+    source, architecture, nvcc = FOLDER / source, target.removeprefix("sm_"), compiler()
     if nvcc is None:
-        return _by_nvrtc(FOLDER / source, architecture, binary)
+        return _by_nvrtc(source, architecture, binary)
     with tempfile.TemporaryDirectory() as folder:
         def run(kind, code, given):
-            done = subprocess.run([nvcc, *OPTIONS, "-I", FOLDER, kind, "-arch", f"{code}_{architecture}", given, "-o",
-                                   f"{folder}/made.{kind[1:]}"], capture_output=True, text=True)
+            done = subprocess.run([nvcc, *OPTIONS, "-I", source.parent, kind, "-arch", f"{code}_{architecture}", given,
+                                   "-o", f"{folder}/made.{kind[1:]}"], capture_output=True, text=True)
             if done.returncode:
-                raise RuntimeError(f"[{source}] {target}: nvcc says\n{done.stderr}")
+                raise RuntimeError(f"[{source.name}] {target}: nvcc says\n{done.stderr}")
             return Path(folder, f"made.{kind[1:]}")
 
-        ptx = run("-ptx", "compute", FOLDER / source)
+        ptx = run("-ptx", "compute", source)
         return ptx.read_text(), run("-cubin", "sm", ptx).read_bytes() if binary else None
 
 
@@ -147,7 +149,7 @@ def _by_nvrtc(source, architecture, binary):
 
     call("CreateProgram", ctypes.byref(program), source.read_bytes(), source.name.encode(), 0, None, None)
     code = f"{'sm' if binary else 'compute'}_{architecture}"
-    options = [*OPTIONS, f"-I{FOLDER}", f"-I{_headers()}", f"--gpu-architecture={code}"]
+    options = [*OPTIONS, f"-I{source.parent}", f"-I{_headers()}", f"--gpu-architecture={code}"]
     call("CompileProgram", program, len(options), (ctypes.c_char_p * len(options))(*[o.encode() for o in options]))
     ptx, cubin = text("PTX").rstrip(b"\0").decode(), text("CUBIN") if binary else None
     call("DestroyProgram", ctypes.byref(program))

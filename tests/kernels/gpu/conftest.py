@@ -32,6 +32,7 @@ class OnDevice:
         from minidl.kernels.gpu.device import Device
         backend.find("cuda")
         self.device, self.results = Device(), []
+        assert not self.device.unready, self.device.unready
         self.unready, self.find = self.device.unready, self.device.find
         self.multiprocessors = self.device.multiprocessors
 
