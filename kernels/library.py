@@ -186,6 +186,8 @@ def differences(manifest):
             listed = known["rows"].get(name, {}).get(target)
             if numbers != listed:
                 yield f"{name} {target}: {dict(zip(COLUMNS, numbers))}, resources.json has {listed}"
+    if found["compilers"] == known["compilers"]:
+        yield from (f"{name}: resources.json alone has it" for name in known["rows"].keys() - found["rows"].keys())
 
 
 def entry_text(ptx, symbol):

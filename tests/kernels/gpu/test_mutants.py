@@ -53,7 +53,7 @@ class Mutant(NamedTuple):
             return
         text = (folder / self.name).read_text()
         start = text.find(self.before, text.find(self.where))
-        assert self.where in text and start > 0, f"{self.file} has changed: there is no {self.before!r} to be mutated"
+        assert self.where in text and start > 0, f"{self.file} has changed: no {self.before!r} behind {self.where!r}"
         (folder / self.name).write_text(text[:start] + self.after + text[start + len(self.before):])
         for path in folder.glob("*.cu"):
             path.write_text(re.sub(rf"^\w+\((?!{self.dtype}\b)\w*(?:float|tf)\d+, .*\)$", "", path.read_text(), flags=re.M))
