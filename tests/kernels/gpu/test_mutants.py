@@ -55,8 +55,9 @@ class Mutant(NamedTuple):
         start = text.find(self.before, text.find(self.where))
         assert self.where in text and start > 0, f"{self.file} has changed: no {self.before!r} behind {self.where!r}"
         (folder / self.name).write_text(text[:start] + self.after + text[start + len(self.before):])
+        others = re.compile(rf"^\w+\((?!{self.dtype}\b)\w*(?:float|tf)\d+, .*\)$", re.M)
         for path in folder.glob("*.cu"):
-            path.write_text(re.sub(rf"^\w+\((?!{self.dtype}\b)\w*(?:float|tf)\d+, .*\)$", "", path.read_text(), flags=re.M))
+            path.write_text(others.sub("", path.read_text()))
 
     def module(self, ptx):
         """What a compiler made of the sources, with the slip, where it is one of what compilers make."""
