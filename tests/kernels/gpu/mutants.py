@@ -109,14 +109,14 @@ SLIPS = {
         ("void gather(", "sum += __shfl_xor_sync(~0u, sum, 8);", "", "values"),
         ("void gather(", "__syncthreads();", "", "race")],
     ("cuda/recurrence.cuh", "lstm", "float16"): [
-        ("bool alive(", "step < lengths[row]", "step <= lengths[row]", "values"),
+        ("const bool alive =", "step < lengths[row]", "step <= lengths[row]", "values"),
         ("void meet(", "__syncthreads();", "", "race"),
         ("void meet(", "red.release.gpu", "red.relaxed.gpu", "race"),
         ("void meet(", "ld.acquire.gpu", "ld.relaxed.gpu", "race"),
         ("void run(const T* rows", "turn ^= 1;", "", "race"),
         ("void run(const T* rows", "__syncthreads();", "", "race")],
     ("cuda/recurrent.cu", "lstm", "float16"): [
-        ("struct LstmBackward", "Base::alive ? 0 : of_h", "0", "values")],
+        ("struct LstmBackward", "p.alive ? 0 : of_h", "0", "values")],
     ("cuda/recurrent.cu", "gru", "float16"): [
         ("struct GruForward", "reset * a[2]", "a[2]", "values")],
 }
