@@ -26,7 +26,7 @@ from safetensors import SafetensorError, TensorSpec, serialize_file
 from .. import backend
 from ..errors import CheckpointError, message
 from ..tensor import Tensor
-from .formats import read
+from .formats import MOST_TENSORS, checked_json, read
 from .inert import settle
 from .storage import BY_SAFETENSORS_NAME, Mapped
 from .weights import parts, reading, weights
@@ -47,9 +47,11 @@ def save(state, path):
     """
     arrays: dict = {}
     try:
-        tree = json.dumps(_encode(state, (), arrays))
+        tree = checked_json(json.dumps(_encode(state, (), arrays)))
+        if len(arrays) > MOST_TENSORS:
+            raise ValueError(f"{len(arrays)} arrays, over {MOST_TENSORS}")
     except (RecursionError, ValueError) as error:      # (an integer of over 4300 digits is a ValueError)
-        expected = "a finite nest and numbers of ordinary length"
+        expected = "a finite nest of ordinary size, with numbers of ordinary length"
         raise CheckpointError(message("save", "state", expected, error)) from error
     try:
         path = _resolve(path)

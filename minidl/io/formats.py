@@ -12,11 +12,12 @@ from math import prod
 import numpy as np
 from safetensors import safe_open
 
-from .inert import Budget, Call, Forbidden, Machine, StandIn, settle
+from .inert import UNFOLDED, Budget, Call, Forbidden, Machine, StandIn, settle
 from .names import StorageType, plain_dtype, resolve
 from .storage import BY_SAFETENSORS_NAME, Storage, View, packed
 from .zipped import entries
 
+MOST_TENSORS, MOST_TEXT = 1 << 16, 1 << 25             # of a safetensors file: tensors, bytes of JSON
 MAGIC, VERSION = 0x1950a86a20f9469cfc6c, 1001          # what files of torch before 1.6 begin with
 _BESIDE = ("version", "byteorder", ".format_version", ".storage_alignment", ".data/serialization_id")
 
@@ -55,8 +56,12 @@ def _checked(nest, file):
 
 def _safetensors(file):
     views = {}
+    if int.from_bytes(file.data[:8], "little") > MOST_TEXT:
+        raise ValueError(f"a header of over {MOST_TEXT} bytes")
     with safe_open(f"/dev/fd/{file.file.fileno()}", "np", backend="pread") as header:
         at = 8 + int.from_bytes(file.data[:8], "little")       # the data follow the header, without gaps
+        if len(header.offset_keys()) > MOST_TENSORS:
+            raise ValueError(f"over {MOST_TENSORS} tensors")
         for name in header.offset_keys():
             entry = header.get_slice(name)
             if entry.get_dtype() not in BY_SAFETENSORS_NAME:
@@ -69,10 +74,23 @@ def _safetensors(file):
         tree = (header.metadata() or {}).get("minidl")
     if tree is None:
         return views
-    nest = decode(json.loads(tree), views)
+    nest = decode(json.loads(checked_json(tree)), views)
     if views:
         raise ValueError(f"the metadata have no place for {', '.join(views)}")
     return nest
+
+
+def checked_json(text):
+    """A text in JSON, if its values do not take far more memory than it does.
+
+    Raises:
+        ValueError: they could.
+    """
+    containers, values = text.count("[") + text.count("{"), text.count(",")
+    if len(text) > MOST_TEXT or containers > UNFOLDED or values > 4 * UNFOLDED:
+        raise ValueError(f"{containers} containers and {values} values in {len(text)} characters of JSON; at most "
+                         f"{UNFOLDED}, {4 * UNFOLDED} and {MOST_TEXT} are read. Numbers belong into arrays")
+    return text
 
 
 def decode(tree, arrays):
@@ -122,7 +140,7 @@ def _torch_zip(found, root, file):
 
     pickle = inside["data.pkl"]
     data = Storage(None, pickle.size, pickle.data, name=pickle.name, crc=pickle.crc).bytes(file)
-    machine = Machine(data, resolve, Budget(len(data)), persistent)
+    machine = Machine(data, resolve, Budget(len(file)), persistent)
     value = machine.run()
     _at_end(machine, len(data))
     return value

@@ -18,11 +18,11 @@ from typing import Any
 
 from .storage import Storage, View
 
-ALLOWANCE = 1 << 27                                    # bytes of objects that a pickle may make beyond its own length
+ALLOWANCE = 1 << 26                                    # bytes of objects that a pickle may make beyond its own length
 DEPTH = 256                                            # of containers in containers
-UNFOLDED = 1_000_000                                   # values of a nest, those that are shared counted every time
+UNFOLDED = 500_000                                     # values of a nest, those that are shared counted every time
 _LONGEST_LINE = 512                                    # bytes of a name
-_STEP = 16                                             # what an opcode costs beside what it makes
+_STEP, _CALL = 16, 400                                 # what an opcode and a name cost beside what they make
 
 
 class Forbidden(ValueError):
@@ -216,10 +216,12 @@ class Machine:
         """Put what a name stands for on the stack."""
         if not isinstance(module, str) or not isinstance(name, str):
             raise Forbidden(f"a name that is no text: {_kind([module, name])}")
+        self.budget.spend(_CALL)
         self.push(self.resolve(module, name))
 
     def call(self, function, args):
         """Put what a name makes of arguments on the stack."""
+        self.budget.spend(_CALL)
         if not isinstance(function, (Call, Name)) or not isinstance(args, tuple):
             raise Forbidden(f"a call of {_kind([function])}")
         try:
@@ -393,11 +395,13 @@ def settle(root, leaf):
         inner = _inner(value)
         if id(value) in above:
             above.discard(id(value))
-            parts = [done[id(v)] if id(v) in done else (_plain(v), 1, 1) for v in inner]
-            depth, size = 1 + max([d for _, d, _ in parts], default=0), 1 + sum([s for _, _, s in parts])
+            known = [done[id(v)] for v in inner if id(v) in done]
+            depth = 1 + max([d for _, d, _ in known], default=0)
+            size = 1 + len(inner) - len(known) + sum([s for _, _, s in known])
             if depth > DEPTH or size > UNFOLDED:
                 raise ValueError(f"a nest {depth} deep of {size} values: it would not fit anywhere")
-            done[id(value)] = _copy(value, [p for p, _, _ in parts], leaf), depth, size
+            inner = [done[id(v)][0] if id(v) in done else _plain(v) for v in inner]
+            done[id(value)] = _copy(value, inner, leaf), depth, size
         elif id(value) not in done:
             above.add(id(value))
             wanted = [v for v in inner if isinstance(v, _SHARED) and id(v) not in done]

@@ -11,7 +11,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from ..errors import CheckpointError, message
-from .formats import read
+from .formats import MOST_TEXT, checked_json, read
 from .inert import Forbidden, StandIn
 from .storage import Mapped, View
 
@@ -28,7 +28,6 @@ NESTS = (
     ("D", "netD_state_dict", "netD", "discriminator"),
 )
 _DEPTH = 6                                             # of such keys in one another
-_LARGEST_INDEX = 1 << 26
 
 
 @contextmanager
@@ -133,21 +132,22 @@ def parts(path):
         if not here:
             raise ValueError(f"a directory with none of {', '.join(IN_DIRECTORY)}")
         return parts(path / here[0])
-    if not path.is_file() or path.stat().st_size > _LARGEST_INDEX:
+    if not path.is_file() or path.stat().st_size > MOST_TEXT:
         return {path: None}
     with open(path, "rb") as file:
         if file.read(1) != b"{":
             return {path: None}
-        content = json.loads(b"{" + file.read())
+        content = json.loads(checked_json("{" + str(file.read(), "utf-8")))
     places = content.get("weight_map")
     if not isinstance(places, dict) or not places or not all(isinstance(name, str) for name in places.values()):
         raise ValueError("JSON, but no index of shards")
     shards: dict = {}
     for name, shard in places.items():
+        shards.setdefault(shard, []).append(name)
+    for shard in shards:
         if shard in ("", ".", "..") or set(shard) & set("/\\\0"):
             raise ValueError(f"an index that names the file {shard!r}, which is not beside it")
-        shards.setdefault(path.parent / shard, []).append(name)
-    return shards
+    return {path.parent / shard: names for shard, names in shards.items()}
 
 
 # -- the state dict in a nest ---------------------------------------------------------------

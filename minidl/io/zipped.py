@@ -9,7 +9,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-MOST_ENTRIES = 1 << 18
+MOST_ENTRIES = 1 << 16
 _END, _LOCAL, _CENTRAL = struct.Struct("<4s4H2IH"), struct.Struct("<4s5H3I2H"), struct.Struct("<4s6H3I5H2I")
 _END64, _LOCATOR = struct.Struct("<4sQ2H2I4Q"), struct.Struct("<4sIQI")
 _DESCRIBED_LATER, _KNOWN_FLAGS = 0x0008, 0x080e        # bits 1 and 2 are about how hard the packer tried, 11 is UTF-8

@@ -332,6 +332,31 @@ def test_npy_headers(tmp_path, header, reason, packed):
 
 # -- damaged files of every format ------------------------------------------------------------
 
+def many(count, item):
+    return b",".join([item % n for n in range(count)])
+
+
+def bombs():
+    """Small files that want much: objects, names, tensors, entries, JSON."""
+    return [
+        b"\x80\2(" + b"\x8f" * 2_000_000 + b"t.", b"\x80\2(" + b"G12345678" * 2_000_000 + b"t.",
+        b"\x80\2(cmodels.x\nY\nq\0)q\1" + b"h\0h\1\x81" * 1_000_000 + b"t.", pickled([[[]] * 499_990]),
+        torch_zip([W["w"], Raw(b"(" + write.pickled(STORAGE.identity)[2:-1] + b"q\1Q" + b"h\1Q" * 1_000_000 + b"t")]),
+        write.zipped([(f"{n}.npy", b"") for n in range(70_000)]), write.npz({"a": np.zeros(2**27, "u1")}, True),
+        *[struct.pack("<Q", len(header)) + header for header in (
+            b"{" + many(300_000, b'"%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}') + b"}",
+            b'{"__metadata__":{"minidl":"[' + b"[]," * 2_000_000 + b'1]"}}',
+            b'{"__metadata__":{"minidl":"' + b"[" * 200_000 + b'"}}')],
+        b'{"weight_map":{' + many(200_000, b'"%d":"shard"') + b"}}"]
+
+
+def test_no_bomb_takes_more_than_damaged_files_may(monkeypatch):
+    files = bombs()
+    monkeypatch.setattr(fuzz_checkpoints, "case", lambda valid, seed, number: ("a bomb", files[number]))
+    monkeypatch.setattr(fuzz_checkpoints, "SECONDS", 120)
+    assert fuzz_checkpoints.fuzz(len(files), seed=0)[1] == []
+
+
 def test_damaged_files_give_a_state_or_an_error():
     """3000 of the cases of `python -m minidl.testing.fuzz_checkpoints`; a million are run by hand."""
     outcomes, failures = fuzz_checkpoints.fuzz(3000, seed=0)

@@ -132,7 +132,8 @@ def cyclic():
     ({"__metadata__": np.ones(1)}, "which is taken"),
     ({"\ud800": np.ones(1)}, "surrogates"),
     ([10**5000], "numbers of ordinary length"),
-    (cyclic(), "a finite nest"),
+    (cyclic(), "a finite nest"), ([[]] * 500_001, "a finite nest .* Numbers belong into arrays"),
+    ([1] * 2_000_002, "a finite nest"), (["x" * 2**25], "a finite nest"),
 ])
 def test_what_cannot_be_saved_is_named_and_the_old_file_stays(tmp_path, state, place):
     with unchanged(tmp_path / "x"), pytest.raises(CheckpointError, match=rf"^\[save\] .*{place}"):
