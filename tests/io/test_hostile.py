@@ -341,7 +341,7 @@ def bombs():
     return [
         b"\x80\2(" + b"\x8f" * 2_000_000 + b"t.", b"\x80\2(" + b"G12345678" * 2_000_000 + b"t.",
         b"\x80\2(cmodels.x\nY\nq\0)q\1" + b"h\0h\1\x81" * 1_000_000 + b"t.", pickled([[[]] * 499_990]),
-        torch_zip([W["w"], Raw(b"(" + write.pickled(STORAGE.identity)[2:-1] + b"q\1Q" + b"h\1Q" * 1_000_000 + b"t")]),
+        torch_zip([W["w"], Raw(b"(" + write.pickled(STORAGE.identity)[2:-1] + b"q\1Q" + b"h\1Q" * 200_000 + b"t")]),
         write.zipped([(f"{n}.npy", b"") for n in range(70_000)]), write.npz({"a": np.zeros(2**27, "u1")}, True),
         *[struct.pack("<Q", len(header)) + header for header in (
             b"{" + many(300_000, b'"%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}') + b"}",
