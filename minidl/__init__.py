@@ -40,7 +40,7 @@ from . import kernels  # isort: skip  (after the ops that they serve)
 __version__ = "0.1.0"
 
 # Loaded when first asked for, so that `import minidl` stays quick.
-_LATER = {"data": "data", "io": "io", "models": "models", "optim": "optim", "random": "backend.random",
+_LATER = {"data": "data", "io": "io", "models": "models", "optim": "optim", "text": "text", "random": "backend.random",
           "testing": "testing",
           "tools": "tools", "train": "train"}
 _NAMES_LATER = {"load": "io", "save": "io", "set_num_threads": "backend.threads", "get_num_threads": "backend.threads",

@@ -10,8 +10,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 # low to high: a file may import only from rows above its own, or beside it inside one package
 LAYERS = ["errors", "simt", "dtypes", "shapes", "door", "backend", "tape", "tensor", "dispatch", "autograd", "guests",
           "specialise", "op", "chain",
-          "ops", "kernels", "nn", "io", "optim", "data", "models", "train", "transfer", "compress", "testing", "tools",
-          "cli"]
+          "ops", "kernels", "nn", "io", "optim", "data", "text", "models", "train", "transfer", "compress", "testing",
+          "tools", "pipelines", "cli"]
 FOREIGN = {"torch", "torchvision", "transformers", "timm", "onnx", "onnxruntime", "tensorflow", "jax", "sklearn",
            "scipy"}
 
