@@ -61,7 +61,7 @@ class Scheduler:
         self.traces, self.parts, self.transfers = {}, {}, {}
         gates = [block.gate is not None and find(block.gate).anywhere for block in self.program.blocks]
         self._open_gates = np.array([*gates, False])     # by block; the last is for lanes that have left
-        self.polled, self.changes = False, 0
+        self.polled, self.awaited, self.changes = False, False, 0
         self.prepare()
 
     def prepare(self, seed=None, limit=20_000_000):
@@ -114,6 +114,10 @@ class Scheduler:
         """The running lanes looked at memory that other threads change: if they loop now, they may be waiting."""
         self.polled = True
 
+    def mark_awaited(self):
+        """The same, and what they wait for only others, or copies under way, can bring."""
+        self.polled = self.awaited = True
+
     # -- all living lanes at one block ------------------------------------------------------------------------------
     def _agree(self):
         """The block at which all living lanes stand; DIVERGED if they do not agree or some wait."""
@@ -132,8 +136,8 @@ class Scheduler:
             run()
         self._count(trace, self.living, self.living_warps)
         block = trace.finish()
-        if self.polled:
-            self.polled = False
+        if self.awaited:
+            self.awaited = False
             self._look_again()
         return self._agree() if block < 0 else block
 
@@ -299,7 +303,7 @@ class Scheduler:
         self._look_again()
 
     def _look_again(self):
-        """All lanes that could go on have polled memory: has it changed since they did so last?
+        """All lanes that could go on wait for what others do: has memory changed since they looked last?
 
         Raises:
             Fault: it has not for too long.

@@ -144,7 +144,7 @@ def wait(b):
     arriving = machine.part(Arriving)
 
     def run():
-        machine.schedule.mark_polled()
+        machine.schedule.mark_awaited()
         lanes, at, memory = words.look()
         arriving.land(at)
         wanted = given[lanes] if by_parity else given[lanes] >> PARITY
