@@ -43,7 +43,8 @@ def crops(image, root, names, size=96):
     threshold = np.argmax(below * (below[-1] - below) * (means - above) ** 2)
     for name, (top, left) in names.items():
         part = image[top:top + size, left:left + size]
-        for kind, pixels in (("images", np.repeat(part[..., None], 3, 2)), ("masks", (part > threshold).astype(np.uint8))):
+        mask = (part > threshold).astype(np.uint8)
+        for kind, pixels in (("images", np.repeat(part[..., None], 3, 2)), ("masks", mask)):
             path = root / kind / f"{name}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(path)
