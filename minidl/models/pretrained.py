@@ -6,6 +6,7 @@ from .. import nn
 from ..data.labels import labels
 from ..data.preprocess import ImagePreprocess
 from ..errors import CheckpointError, message
+from ..io import hub
 from .features import FeaturePyramid
 from .registry import find, model_classes
 from .weights import load_weights
@@ -89,10 +90,7 @@ def _inputs(told):
 
 
 def _directory(path):
-    if Path(path).is_dir():
-        return Path(path)
-    from ..io import hub
-    return hub.download(str(path))
+    return Path(hub.download(path) if hub.is_name(path) else path)
 
 
 def _from_config(told):
