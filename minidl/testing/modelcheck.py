@@ -32,8 +32,8 @@ def check_official(directory, name):
     own = {n: t.shape for n, t in model.state_dict().items()}
     for net, layout in entry.official.items():
         counts, keys = official(directory)
-        own_counts = model.num_parameters(), model.num_parameters(trainable_only=True)      # (fixed tables may be buffers)
-        assert counts[net]["params"] in own_counts, f"{name}: {own_counts} parameters, {net} has {counts[net]['params']}"
+        counted = {model.num_parameters(trainable) for trainable in (False, True)}     # (fixed tables may be buffers)
+        assert counts[net]["params"] in counted, f"{name}: {counted} parameters, {net} has {counts[net]['params']}"
         blanks = {key: np.broadcast_to(np.zeros((), np.int8), shape) for key, shape, _ in keys[net]}
         keymap = model.keymap(layout)
         found = keymap.read(blanks)
