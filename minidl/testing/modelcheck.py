@@ -43,7 +43,7 @@ def check_official(directory, name):
         assert not unfit, f"{name}, {net}: {unfit}"
         back = keymap.write({n: np.broadcast_to(np.zeros((), np.int8), own[n]) for n in own if n in found})
         lost = {k: a.shape for k, a in blanks.items() if k not in back or back[k].shape != a.shape}
-        assert not lost, f"{name}, {net}: not written {lost}"
+        assert not lost and not set(back) - set(blanks), f"{name}, {net}: not written {lost}, written {[*back][:3]} ..."
 
 
 _official: dict = {}
