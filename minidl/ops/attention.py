@@ -95,6 +95,12 @@ def _drawn_from(p, key):
     return key
 
 
+def demand_lengths(lengths, keys):
+    """Demand that sequences have no more keys than there are."""
+    backend.demand(((lengths >= 0) & (lengths <= keys)).all(), lambda: ArgumentError(message(
+        "attention", "lengths", f"from 0 to {keys}, the keys", f"{lengths.min()} to {lengths.max()}")))
+
+
 class Tiles:
     """One call, cut into tiles: arrays have axes (B, G, R, T or S, ...): R query heads share a key head."""
 
@@ -118,8 +124,7 @@ class Tiles:
         b, _, _, _, s = self.sizes
         if lengths is None:
             return s
-        backend.demand(((lengths >= 0) & (lengths <= s)).all(), lambda: ArgumentError(message(
-            "attention", "lengths", f"from 0 to {s}, the keys", f"{lengths.min()} to {lengths.max()}")))
+        demand_lengths(lengths, s)
         ends = lengths.astype("int64").reshape(b, 1, 1, 1)
         within = (self.xp.arange(s) < ends).swapaxes(-1, -2)
         self.k, self.v = [self.xp.where(within, x, x.dtype.type(0)) for x in (self.k, self.v)]

@@ -44,13 +44,18 @@ def attention_packed(query, key, value, starts, key_starts=None, /, scale=None, 
     return permute_dims(y, (1, 0, 2))
 
 
+def demand_starts(argument, starts, count):
+    """Demand that sequences lie one behind the other in `count` rows."""
+    rises = (starts[:1] == 0).all() & (starts[-1:] == count).all() & (starts[1:] >= starts[:-1]).all()
+    backend.demand(rises & (len(starts) > 0), lambda: ArgumentError(message(
+        "attention_packed", argument, f"numbers that rise from 0 to the {count} rows", starts)))
+
+
 @primitive("starts(M):int -> (T) (T)", differentiable=False)
 def _places(xp, starts, /, count, argument):
     """Of each of `count` rows the number of its sequence, and its place therein."""
     starts = starts.astype("int64")
-    rises = (starts[:1] == 0).all() & (starts[-1:] == count).all() & (starts[1:] >= starts[:-1]).all()
-    backend.demand(rises & (len(starts) > 0), lambda: ArgumentError(message(
-        "attention_packed", argument, f"numbers that rise from 0 to the {count} rows", starts)))
+    demand_starts(argument, starts, count)
     rows = xp.arange(count)
     number = xp.searchsorted(starts, rows, side="right") - 1
     return number, rows - starts[number]

@@ -23,9 +23,12 @@ def _rows(xp, array):
 
 
 def _odd(arrays, params):
-    query, _, value, *_ = arrays
+    query, _, value, _, _, lengths = arrays
+    if lengths is not None or params["offset"] is None:
+        return "lengths of sequences"
     head = _head(query, value)
-    return odd("attention_forward_cuda", head and _served(query, head), arrays, params)
+    own = head and {"dtype": query.dtype.name, "head": _served(query, head)}
+    return odd("attention_forward_cuda", own, arrays, params)
 
 
 def _served(array, head, backward=False):

@@ -49,18 +49,16 @@ def _signed(word):
     return (word ^ 1 << 63) - (1 << 63)
 
 
-def odd(kernel, head, arrays, params):
-    """Why a forward kernel does not serve a call of `attention`, or None; `head`: of its key, None if there is none."""
-    query, key, value, bias, mask, lengths = arrays
-    if lengths is not None or params["offset"] is None:
-        return "lengths of sequences"
+def odd(kernel, own, arrays, params):
+    """Why a forward kernel does not serve a call of `attention`, or None; `own`: its key, None if there is none."""
+    query, key, value, bias, mask, _ = arrays
     if not (query.size and key.size and value.size):
         return "empty arrays"
-    if head is None:
+    if own is None:
         return f"heads of {max(query.shape[-1], value.shape[-1])} elements are too wide"
     if any(a is not None and a.dtype != query.dtype for a in (key, value, bias)):
         return "several dtypes"
-    if reason := lacks(kernel, dtype=query.dtype.name, head=head):
+    if reason := lacks(kernel, **own):
         return reason
     (*lead, h, t, _), (g, s, _) = query.shape, value.shape[-3:]
     scores = (*lead, h, t, s)
@@ -71,6 +69,7 @@ def odd(kernel, head, arrays, params):
 
 def _odd_parameters(scale, is_causal, offset, window_size, softcap, dropout_p, dropout_key):
     numbers = isinstance(scale, (float, int, type(None))) and isinstance(softcap, (float, int))
+    offset = 0 if offset is None else offset
     if not numbers or not all(isinstance(n, int) for n in (offset, *window_size)) or abs(offset) >= FAR:
         return "parameters of unusual types, or places far away"
     if dropout_p and not (isinstance(dropout_key, Key) and 0 < dropout_p <= 1):

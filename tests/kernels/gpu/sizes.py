@@ -73,7 +73,13 @@ CASES = {
         (draw((1, 2, 70, 64), (1, 2, 133, 64), (1, 2, 133, 64), None, None, None), {"is_causal": True, "offset": 60}),
         (draw((2, 67, 24), (2, 65, 24), (2, 65, 24), (2, 67, 65), None, None), {}),
         (draw((1, 35, 120), (1, 66, 120), (1, 66, 100), None, None, None), {"window_size": (9, 4)}),
-        (draw((2, 2, 1, 40), (2, 1, 90, 40), (2, 1, 90, 40), None, None, None), {})],
+        (draw((2, 2, 1, 40), (2, 1, 90, 40), (2, 1, 90, 40), None, None, None), {}),
+        (draw((1, 5, 200), (1, 37, 200), (1, 37, 140), (5, 1), None, None), {"is_causal": True, "offset": None}),
+        ((*draw((3, 2, 33, 64), (3, 1, 140, 64), (3, 1, 140, 48), None, None), np.array([129, 0, 64])),
+         {"window_size": (80, 70), "offset": None})],
+    "attention_packed": [
+        ((*draw((150, 2, 40), (171, 1, 40), (171, 1, 24)), np.array([0, 70, 70, 71, 150]),
+          np.array([0, 66, 70, 70, 171])), {"is_causal": True, "offset": None})],
     "lstm": [(([*(s := cell(4, 2, 20, 40, 70))[:7], None, s[7]]), {})],
     "gru": [(cell(3, 2, 20, 40, 70), {"reverse": True})]}
 

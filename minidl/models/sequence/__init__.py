@@ -1,1 +1,0 @@
-"""Models of sequences and time series."""
