@@ -25,6 +25,7 @@ class Row:
     rivals: tuple = ("torch",)
     context: Callable = nullcontext            # () -> what minidl runs inside
     memory: bool = False           # compare peaks of memory, too
+    state: Callable | None = None  # (lib, module) -> what the other libraries' modules shall hold; None: the same names
 
 
 @dataclass(frozen=True)

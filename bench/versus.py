@@ -37,7 +37,8 @@ def prepared(row, libs, arrays=None):
     for lib in libs:
         module = row.module and lib.placed(row.module(lib))
         if module and state is None:
-            state = {name: array.copy() for name, array in lib.state(module).items()}
+            held = row.state(lib, module) if row.state else lib.state(module)
+            state = {name: array.copy() for name, array in held.items()}
         elif module:
             lib.load(module, state)
         calls[lib.name] = row.prepare(lib, module, arrays)

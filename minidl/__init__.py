@@ -40,11 +40,10 @@ from . import kernels  # isort: skip  (after the ops that they serve)
 __version__ = "0.1.0"
 
 # Loaded when first asked for, so that `import minidl` stays quick.
-_LATER = {"data": "data", "io": "io", "models": "models", "optim": "optim", "text": "text", "random": "backend.random",
-          "testing": "testing",
-          "tools": "tools", "train": "train"}
+_LATER = {"data": "data", "io": "io", "models": "models", "optim": "optim", "pipelines": "pipelines",
+          "random": "backend.random", "testing": "testing", "text": "text", "tools": "tools", "train": "train"}
 _NAMES_LATER = {"load": "io", "save": "io", "set_num_threads": "backend.threads", "get_num_threads": "backend.threads",
-                "precision": "backend.precision",
+                "precision": "backend.precision", "pipeline": "pipelines",
                 **dict.fromkeys(("create_model", "describe", "from_pretrained", "list_models", "load_weights"),
                                 "models"),
                 **dict.fromkeys(("memory", "reset_peak_memory", "empty_cache", "set_cache_limit"), "backend.memory")}

@@ -78,7 +78,9 @@ Block* take(size_t bytes) {
   return nullptr;
 }
 
-Block* fresh(size_t bytes) {
+// A new block, of which so many bytes are needed now. A last huge page that would be less than half full is left in small
+// pages: what is not touched takes no memory.
+Block* fresh(size_t bytes, size_t need) {
   if (EXACT || bytes < HUGE_PAGE) {
     void* data;
     return posix_memalign(&data, 64, bytes) ? nullptr : static_cast<Block*>(data);
@@ -89,7 +91,8 @@ Block* fresh(size_t bytes) {
   auto start = reinterpret_cast<uintptr_t>(mapped), first = (start + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
   if (first > start) munmap(mapped, first - start);
   if (size_t rest = start + span - first - bytes) munmap(reinterpret_cast<void*>(first + bytes), rest);
-  madvise(reinterpret_cast<void*>(first), bytes, MADV_HUGEPAGE);
+  if (size_t huge = (need + HUGE_PAGE / 2) & ~(HUGE_PAGE - 1))
+    madvise(reinterpret_cast<void*>(first), std::min(huge, bytes), MADV_HUGEPAGE);
   return reinterpret_cast<Block*>(first);
 }
 
@@ -132,10 +135,10 @@ void* allocate(size_t bytes, bool zero) {
   }
   bool dirty = EXACT || block || whole < HUGE_PAGE;  // fresh mapped pages are zero
   if (!block) {
-    block = fresh(whole);
+    block = fresh(whole, bytes + HEADER);
     if (!block) {  // give back what is kept, and try once more
       trim();
-      block = fresh(whole);
+      block = fresh(whole, bytes + HEADER);
     }
     if (!block) return nullptr;
     block->bytes = whole;

@@ -71,7 +71,7 @@ class _Part:
 
 def _by_length(query, key, lengths, offset):
     """The parts of a call of `attention`: one, or one for each sequence that has keys."""
-    h, t, s = *query.shape[-3:-1], key.shape[-2]
+    (h, t), s = query.shape[-3:-1], key.shape[-2]
     if lengths is None:
         return [_Part(_ALL, _ALL, _ALL, s - t if offset is None else offset, 0)]
     return [_Part(slice(n, n + 1), _ALL, slice(end), end - t if offset is None else offset, n * h * t * s)

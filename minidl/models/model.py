@@ -28,6 +28,7 @@ class Model(nn.Module):
     inputs = None                  # how its checkpoints want their input prepared
     labels: tuple = ()             # the names of its classes
     head_name: str | None = None
+    batch_axis = 0                 # of its inputs and outputs
 
     def keymap(self, layout=None):
         """The KeyMap of a layout, of the first unless named.

@@ -5,7 +5,9 @@ from pathlib import Path
 from .. import nn
 from ..data.labels import labels
 from ..data.preprocess import ImagePreprocess
-from ..errors import CheckpointError, message
+from ..errors import ArgumentError, CheckpointError, message
+from ..io import hub
+from .config import near
 from .features import FeaturePyramid
 from .registry import find, model_classes
 from .weights import load_weights
@@ -50,30 +52,76 @@ def _loaded(kind, config, weights, new_head=False):
     return model
 
 
-def from_pretrained(directory, **config):
+def from_pretrained(directory, head=None, **config):
     """The model that a directory holds: ours, as `save_pretrained` writes it, or one in Hugging Face's layout.
 
     Args:
         directory: with config.json and weights; or the name of a repository on the hub.
-        config: fields of the model's config that shall be others.
+        head: of language models, another than the directory's, on the same encoder: "SequenceClassification",
+            "TokenClassification", "QuestionAnswering", "MaskedLM", ..., or "Model": none.
+        config: fields of the model's config that shall be others; with another `num_labels` the last layer is new.
 
     Returns:
         the model, in evaluation mode.
 
     Raises:
-        CheckpointError: there is no config.json that names a model of the zoo, or the weights are not its.
+        CheckpointError: there is no config.json that names a model of the zoo, or the weights are not its; or they
+            lack the head's, and `num_labels` does not ask for a new one.
     """
     directory = _directory(directory)
-    try:
-        told = json.loads((directory / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        expected = f"a config.json in {directory}"
-        raise CheckpointError(message("from_pretrained", "directory", expected, error)) from error
+    told = _json(directory / "config.json")
     kind, made = _from_config(told)
-    model = _loaded(kind, made.replace(**config), directory, new_head="num_classes" in config).eval()
+    chosen = kind if head is None else _with_head(kind, head)
+    made, new_head = made.replace(**config), not config.keys().isdisjoint(("num_classes", "num_labels"))
+    load = _loaded if chosen is kind and "num_labels" not in config else _on_encoder
+    model = load(chosen, made, directory, new_head=new_head).eval()
     model.inputs = _inputs(told.get("inputs"))
-    if len(told.get("labels") or ()) == getattr(model.config, "num_classes", None):
-        model.labels = tuple(told["labels"])
+    labels = told.get("labels") or [name for _, name in sorted((told.get("id2label") or {}).items(),
+                                                               key=lambda pair: int(pair[0]))]
+    if len(labels) == getattr(made, "num_classes", getattr(made, "num_labels", None)):
+        model.labels = tuple(labels)
+    if hasattr(model, "generate"):
+        own = directory / "generation_config.json"
+        model.generation_config = model.settings({**told, **(_json(own) if own.is_file() else {})})
+    return model
+
+
+def _json(path):
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        expected = f"a {path.name} in {path.parent}"
+        raise CheckpointError(message("from_pretrained", "directory", expected, error)) from error
+    if not isinstance(told, dict):
+        raise CheckpointError(message("from_pretrained", path.name, "an object", type(told).__name__))
+    return told
+
+
+def _with_head(kind, head):
+    """The class of the same family that ends in this head's name."""
+    family = getattr(kind.config_class, "model_type", None)
+    heads = {k.architectures[0].partition("For")[2] or "Model": k for k, _ in model_classes()
+             if k.architectures and getattr(k.config_class, "model_type", None) == family}
+    if head not in heads:
+        expected = f"one of {', '.join(sorted(heads)) or 'none'}"
+        raise ArgumentError(message("from_pretrained", "head", expected, repr(head), near(str(head), heads)))
+    return heads[head]
+
+
+def _on_encoder(kind, config, weights, new_head=False):
+    """A model whose encoder is a checkpoint's, and whose head is it, too, if it is there; or, if asked for, new."""
+    if new_head:
+        model = kind(config)
+    else:
+        with nn.shapes_only():
+            model = kind(config)
+    replaced = new_head and kind.head_name is not None
+    missing = load_weights(model, weights, strict=False, new_head=replaced).missing_keys
+    lacking = [n for n in missing if not new_head or n.startswith(kind.base_prefix) and "pooler" not in n]
+    if lacking:
+        raise CheckpointError(message("from_pretrained", "weights", f"those of a {kind.__name__}",
+                                      f"none for {', '.join(lacking)}",
+                                      "" if new_head else "num_labels=N makes a new head, to be trained."))
     return model
 
 
@@ -89,10 +137,7 @@ def _inputs(told):
 
 
 def _directory(path):
-    if Path(path).is_dir():
-        return Path(path)
-    from ..io import hub
-    return hub.download(str(path))
+    return Path(hub.download(path) if hub.is_name(path) else path)
 
 
 def _from_config(told):

@@ -19,7 +19,8 @@ from .model import Model
 # Where models are registered, a module an architecture; loaded when the first name is asked for.
 MODULES = ("vision.resnet", "vision.efficientnet", "vision.vit", "vision.unet",
            "vision.deeplabv3plus", "text.bert", "text.roberta", "text.distilbert", "text.electra", "text.gpt2",
-           "text.gpt_neo", "text.opt", "text.t5", "text.bart", "text.mbart", "text.marian")
+           "text.gpt_neo", "text.opt", "text.t5", "text.bart", "text.mbart", "text.marian",
+           "audio.whisper", "sequence.tcn", "sequence.language")
 
 TASKS = ("image-classification", "image-segmentation", "object-detection", "text", "sequence", "forecasting", "speech",
          "image-generation")

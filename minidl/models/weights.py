@@ -12,6 +12,7 @@ import numpy as np
 from .. import io
 from ..dtypes import is_float
 from ..errors import CheckpointError, message
+from ..io import hub
 from ..nn.module import LoadResult
 
 WRAPPERS = "module.", "_orig_mod.", "model.", "net."            # what training scripts put in front of every name
@@ -24,9 +25,9 @@ def load_weights(model, weights, strict=True, layout=None, new_head=False, check
 
     Args:
         model: of the zoo.
-        weights: path of a file or a directory (safetensors, sharded or not, torch's formats, npz), or a mapping of
-            names to arrays.  Prefixes of wrappers ("module."), a base prefix ("bert.") too many or too few, and old
-            names of norms (gamma, beta) are understood.
+        weights: path of a file or a directory (safetensors, sharded or not, torch's formats, npz), the name of a
+            model on the hub, or a mapping of names to arrays.  Prefixes of wrappers ("module."), a base prefix
+            ("bert.") too many or too few, and old names of norms (gamma, beta) are understood.
         strict: refuse names that are missing or unexpected.
         layout: whose names they are; None: those of the model's layout that fits best.
         new_head: where the checkpoint has other classes, leave the model's last layer as it is.
@@ -39,6 +40,8 @@ def load_weights(model, weights, strict=True, layout=None, new_head=False, check
         CheckpointError: it lists all that is missing, unexpected or of another shape, or names what is not finite; the
             model keeps its old weights.
     """
+    if hub.is_name(weights):
+        weights = hub.download(weights)
     official = weights if isinstance(weights, Mapping) else io.weights(weights)
     found, keymap = _best(model, official, [layout] if layout else model.layouts)
     found = _Checked(model, found, check_finite)

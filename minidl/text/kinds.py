@@ -145,7 +145,7 @@ class Kind:
 
 
 _TWO = "vocab.json", "merges.txt"
-_LANGUAGES = dict(make=MBartTokenizer, settings=("src_lang", "tgt_lang"))
+_LANGUAGES = "src_lang", "tgt_lang"
 KINDS = {
     "bert": Kind(("vocab.txt",), word_piece, BERT, SEGMENTS),
     "electra": Kind(("vocab.txt",), word_piece, BERT, SEGMENTS),
@@ -155,9 +155,9 @@ KINDS = {
     "opt": Kind(_TWO, gpt2, {"bos": "</s>", "eos": "</s>", "unk": "</s>", "pad": "<pad>"},
                 defaults=(("add_bos_token", True),)),
     "t5": Kind(("spiece.model",), t5, {"eos": "</s>", "unk": "<unk>", "pad": "<pad>"}),
-    "mbart": Kind(("sentencepiece.bpe.model",), mbart(CC25), FAIRSEQ, **_LANGUAGES),
-    "mbart50": Kind(("sentencepiece.bpe.model",), mbart(CC25 + MORE50), FAIRSEQ,
-                    defaults=(("in_front", True),), make=MBartTokenizer, settings=("src_lang", "tgt_lang", "in_front")),
+    "mbart": Kind(("sentencepiece.bpe.model",), mbart(CC25), FAIRSEQ, make=MBartTokenizer, settings=_LANGUAGES),
+    "mbart50": Kind(("sentencepiece.bpe.model",), mbart(CC25 + MORE50), FAIRSEQ, defaults=(("in_front", True),),
+                    make=MBartTokenizer, settings=(*_LANGUAGES, "in_front")),
     "marian": Kind(MarianTokenizer.files, lambda directory, told, special: directory,
                    {"eos": "</s>", "unk": "<unk>", "pad": "<pad>"}, make=MarianTokenizer),
 }

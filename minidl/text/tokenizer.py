@@ -213,12 +213,13 @@ class Tokenizer:
         backend.enable_truncation(limit, stride=stride, strategy=STRATEGIES[truncation],
                                   direction=self.truncation_side)
 
-    def pad(self, rows, padding=True, max_length=None, return_tensors=None):
+    def pad(self, rows, padding=True, max_length=None, padding_side=None, return_tensors=None):
         """Make the rows of each name equally long.
 
         Args:
             rows: {name: rows}, changed in place; or a list of {name: row}.  Labels are filled with -100.
             padding: True or "longest"; "max_length": to `max_length`, or what the model reads.
+            padding_side: "left" or "right"; None: the tokenizer's.
             return_tensors: as of a call.
 
         Returns:
@@ -248,7 +249,7 @@ class Tokenizer:
             wide = max(map(len, value), default=0) if name == "labels" else length
             for i, row in enumerate(value):
                 filling = [fill.get(name, 0)] * (wide - len(row))
-                value[i] = filling + row if self.padding_side == "left" else row + filling
+                value[i] = filling + row if (padding_side or self.padding_side) == "left" else row + filling
         return _as(rows, return_tensors)
 
     # -- tokens to text -------------------------------------------------------------------------

@@ -37,7 +37,8 @@ class _Attention(nn.Module):
     def _mean(self, q, k, v, bias, mask, **options):
         p = self.dropout if self.training else 0.0
         key = random.default().next_key() if p else None
-        return self.out(merge(ops.attention(q, k, v, bias, mask, self.scale, dropout_p=p, dropout_key=key, **options)))
+        return self.out(merge(ops.attention(q, k, v, bias, mask, scale=self.scale, dropout_p=p, dropout_key=key,
+                                            **options)))
 
 
 class SelfAttention(_Attention):

@@ -128,7 +128,10 @@ class TextModel(Model):
 
     def describe_config(self):
         """What config.json holds."""
-        return {"architectures": [self.architectures[0]], **self.config.to_hf()}
+        told = {"architectures": [self.architectures[0]], **self.config.to_hf()}
+        if self.labels:
+            told |= {"id2label": dict(enumerate(self.labels)), "label2id": {n: i for i, n in enumerate(self.labels)}}
+        return told
 
     def initialize(self):
         """Linear weights from a normal distribution, biases 0. Paper: appendix A.2, the authors' code."""

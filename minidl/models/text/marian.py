@@ -45,6 +45,8 @@ class MarianConfig(BartConfig):
 class SinusoidPositions(nn.Module):
     """Sines of all frequencies, then their cosines. Vaswani et al.: section 3.5."""
 
+    optional_state = ("weight",)
+
     def __init__(self, count, width):
         angle = np.arange(count)[:, None] / 10000 ** (2 * np.arange(width // 2) / width)
         table = np.concatenate([np.sin(angle), np.cos(angle)], 1).astype(np.float32)

@@ -56,6 +56,27 @@ LM_HEAD = (("lm_head.bias", "bias"), ("lm_head.decoder.bias", "bias"), ("lm_head
            ("lm_head.dense.*", "transform.*"), ("lm_head.layer_norm.*", "norm.*"))
 
 
+def fairseq_rows():
+    """The names of the authors' code: below "encoder.", in old checkpoints "decoder."."""
+    for side, how in (("encoder", ""), ("decoder", "old")):
+        below, at = f"{side}.sentence_encoder.", f"{side}.sentence_encoder.layers.{{i}}."
+        for theirs, ours, *old in (
+                (below + "embed_tokens.weight", "encoder.embeddings.word"),
+                (below + "embed_positions.weight", "encoder.embeddings.position"),
+                (below + "layernorm_embedding.*", "encoder.embeddings.norm.*"),
+                (below + "emb_layer_norm.*", "encoder.embeddings.norm.*", "old"),
+                (at + "self_attn.[q_proj|k_proj|v_proj].*", "encoder.layers.{i}.attention.qkv.*"),
+                (at + "self_attn.in_proj_*", "encoder.layers.{i}.attention.qkv.*", "old"),
+                (at + "self_attn.out_proj.*", "encoder.layers.{i}.attention.out.*"),
+                (at + "self_attn_layer_norm.*", "encoder.layers.{i}.norm1.*"),
+                (at + "fc1.*", "encoder.layers.{i}.fc1.*"), (at + "fc2.*", "encoder.layers.{i}.fc2.*"),
+                (at + "final_layer_norm.*", "encoder.layers.{i}.norm2.*"),
+                (f"{side}.lm_head.weight", "predictions.weight"), (f"{side}.lm_head.bias", "predictions.bias"),
+                (f"{side}.lm_head.dense.*", "predictions.transform.*"),
+                (f"{side}.lm_head.layer_norm.*", "predictions.norm.*")):
+            yield theirs, ours, *(old or [how])
+
+
 class _RobertaHead(BertHead):
     config_class = RobertaConfig
     base_prefix = "roberta."
@@ -67,7 +88,8 @@ class RobertaForMaskedLM(_RobertaHead):
     """Scores over the vocabulary for every token."""
 
     layouts = {"huggingface": (*ROWS, ("roberta.pooler.*", None),
-                               *((theirs, f"predictions.{ours}") for theirs, ours in LM_HEAD))}
+                               *((theirs, f"predictions.{ours}") for theirs, ours in LM_HEAD)),
+               "fairseq": tuple(fairseq_rows())}
     architectures = ("RobertaForMaskedLM",)
 
     build = bert.BertForMaskedLM.build

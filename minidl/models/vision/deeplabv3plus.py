@@ -109,19 +109,20 @@ def vainf(config):
     """DeepLabV3Plus-Pytorch's names."""
     yield from names("classifier.aspp", "classifier.project", "classifier.classifier", "classifier.classifier.3",
                      "backbone")
-    yield "classifier.aspp.convs.{i}.0.*", "aspp.branches.{i}.conv.*"
-    yield "classifier.aspp.convs.{i}.1.*", "aspp.branches.{i}.norm.*"
+    for i in (1, 2, 3):
+        yield f"classifier.aspp.convs.{i}.0.*", f"aspp.branches.{i}.conv.*"
+        yield f"classifier.aspp.convs.{i}.1.*", f"aspp.branches.{i}.norm.*"
     yield "classifier.classifier.0.*", "fuse.conv.*"
 
 
 def smp(config):
     """segmentation-models-pytorch's names."""
     yield from names("decoder.aspp.0", "decoder.block1", "decoder.block2", "segmentation_head.0", "encoder")
-    for theirs, ours in (("decoder.aspp.0.convs.{i}.0", "aspp.branches.{i}"), ("decoder.block2.0", "fuse"),
-                         ("decoder.aspp.1", "refine")):
+    branches = [(f"decoder.aspp.0.convs.{i}.0", f"aspp.branches.{i}") for i in (1, 2, 3)]
+    for theirs, ours in (*branches, ("decoder.block2.0", "fuse"), ("decoder.aspp.1", "refine")):
         yield f"{theirs}.0.*", f"{ours}.depthwise.*"
         yield f"{theirs}.1.*", f"{ours}.conv.*"
-    yield "decoder.aspp.0.convs.{i}.1.*", "aspp.branches.{i}.norm.*"
+    yield from ((f"decoder.aspp.0.convs.{i}.1.*", f"aspp.branches.{i}.norm.*") for i in (1, 2, 3))
     yield "decoder.aspp.2.*", "refine.norm.*"
 
 

@@ -175,7 +175,7 @@ class ResNetUNet(Segmenter):
 
     def forward(self, image):
         """image (N, C, H, W) -> logits (N, num_classes, H, W); sizes that 32 does not divide are filled meanwhile."""
-        (h, w), *maps = image.shape[2:], *self.encoder.pyramid(filled(image, 32))
+        (h, w), maps = image.shape[2:], self.encoder.pyramid(filled(image, 32))
         x = maps.pop()
         for block in self.decoder:
             x = block(x, maps.pop() if maps else None)

@@ -65,6 +65,10 @@ class Generative:
         scores = None if scores is None else Tensor(scores.astype(np.float32))
         return Output(sequences=Tensor(found), sequences_scores=scores)
 
+    def settings(self, told):
+        """The GenerationConfig that config.json and generation_config.json, told as one dict, ask for."""
+        return GenerationConfig.of({**vars(self.config), **{k: v for k, v in told.items() if v is not None}})
+
     def _search(self, tokens, mask, config, prompt, limit, custom, stopping, streamer, assistant, key):
         copies = config.num_beams if config.num_beams > 1 else config.num_return_sequences
         count = len(tokens) * copies

@@ -1,0 +1,43 @@
+"""Models of the zoo, classifying one image, beside their reference implementations with the same weights.
+
+torchvision has ResNet, EfficientNet and ViT; segmentation-models-pytorch has U-Net on ResNet-34 and DeepLabv3+.  Where
+they are not installed their rows say so.
+"""
+from importlib import import_module
+
+from .rows import Group, Row, forward, normal
+
+# model here, where the reference is, its constructor and arguments, the layout that both know, the side of the image
+MODELS = (("resnet50", "torchvision.models", "resnet50", {}, "torchvision", 224),
+          ("efficientnet_b0", "torchvision.models", "efficientnet_b0", {}, "torchvision", 224),
+          ("vit_b_16", "torchvision.models", "vit_b_16", {}, "torchvision", 224),
+          ("unet_resnet34", "segmentation_models_pytorch", "Unet",
+           {"encoder_name": "resnet34", "encoder_weights": None, "classes": 2}, "smp", 256),
+          ("deeplabv3plus_separable_resnet50", "segmentation_models_pytorch", "DeepLabV3Plus",
+           {"encoder_name": "resnet50", "encoder_weights": None, "classes": 21}, "smp", 256))
+
+
+def _module(name, package, kind, arguments, layout):
+    """(lib) -> the model in evaluation mode, ours or the reference."""
+    def make(lib):
+        if lib.name == "torch":
+            return getattr(import_module(package), kind)(**arguments).eval()
+        return lib.ml.create_model(name).eval()
+    return make
+
+
+class Official:
+    """How a model's weights become its reference's: by its official names."""
+
+    def __init__(self, layout):
+        self.layout = layout
+
+    def __call__(self, lib, module):
+        state = import_module("minidl.models.weights").official_state(module, self.layout)
+        return {name: state[name] for name in state}
+
+
+GROUP = Group("zoo", "Inference, one image", [
+    Row(name, "B1 fwd", normal((1, 3, size, size)), forward(lambda lib, module, x: module(x)),
+        _module(name, package, kind, arguments, layout), tolerance=1e-3, state=Official(layout))
+    for name, package, kind, arguments, layout, size in MODELS])

@@ -1,0 +1,68 @@
+"""Pipelines: a model and its tokenizer, for a task on text.
+
+    from minidl import pipeline
+    pipeline("text-classification", "directory")("I like it.")        # [{"label": "POSITIVE", "score": 0.99}]
+"""
+import json
+from dataclasses import fields
+from pathlib import Path
+
+from ..errors import ArgumentError, message
+from ..io import hub
+from ..models import from_pretrained
+from ..models.config import near
+from ..models.text.generation import GenerationConfig
+from ..text import load_tokenizer
+from .base import Pipeline
+from .classification import FillMask, TextClassification, TokenClassification
+from .features import FeatureExtraction
+from .generation import Generation, Summarization, TextGeneration, Translation
+from .question_answering import QuestionAnswering
+
+TASKS = {kind.task: kind for kind in (TextClassification, TokenClassification, QuestionAnswering, FillMask,
+                                      TextGeneration, Summarization, Translation, FeatureExtraction)}
+OTHER_NAMES = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
+
+__all__ = ["FeatureExtraction", "FillMask", "Pipeline", "QuestionAnswering", "Summarization", "TASKS",
+           "TextClassification", "TextGeneration", "TokenClassification", "Translation", "pipeline"]
+
+
+def pipeline(task, model, tokenizer=None, device="cpu", batch_size=8, **options):
+    """A model for a task on text, called with strings.
+
+    Args:
+        task: one of TASKS; "ner", "sentiment-analysis", and "translation_en_to_de", which takes the settings that the
+            model's config.json has for it.
+        model: a directory in Hugging Face's layout, the name of a repository on the hub, or a model.
+        tokenizer: a Tokenizer, or where it is; None: where the model is.
+        device: where it runs.
+        batch_size: sequences that go through the model at once.
+        options: of the tokenizer's files, as src_lang="en_XX".
+
+    Returns:
+        a Pipeline.
+
+    Raises:
+        ArgumentError: no such task; a tokenizer that is not the model's.
+        CheckpointError: files that are not there, or weights that have no head for the task.
+    """
+    asked = str(task)
+    name = OTHER_NAMES.get(asked, "translation" if asked.startswith("translation_") else asked)
+    if name not in TASKS:
+        names = [*TASKS, *OTHER_NAMES]
+        raise ArgumentError(message("pipeline", "task", f"one of {', '.join(names)}", repr(task), near(asked, names)))
+    kind, own = TASKS[name], {}
+    if isinstance(model, (str, Path)):
+        directory = Path(model) if Path(model).is_dir() else hub.download(str(model))
+        tokenizer = directory if tokenizer is None else tokenizer
+        model = from_pretrained(directory, head=kind.head)
+        if issubclass(kind, Generation):
+            told = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+            own = (told.get("task_specific_params") or {}).get(asked, {})
+            known = {"prefix", *(f.name for f in fields(GenerationConfig))}
+            own = {name: value for name, value in own.items() if name in known}
+    elif tokenizer is None:
+        raise ArgumentError(message("pipeline", "tokenizer", "one, with a model that is already built", "none"))
+    if isinstance(tokenizer, (str, Path)):
+        tokenizer = load_tokenizer(tokenizer, **options)
+    return kind(model.to(device), tokenizer, batch_size, **own)

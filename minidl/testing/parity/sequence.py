@@ -1,0 +1,41 @@
+"""Models of sequences, and of speech."""
+from ... import Tensor
+from ...models.audio.whisper import WhisperConfig, WhisperForConditionalGeneration
+from ...models.sequence.language import RecurrentLM, RecurrentLMConfig
+from ...models.sequence.tcn import TCN, TCNConfig
+from . import Run, runs
+from .classification import loaded
+
+
+@runs("lstm_lm")
+def language(case):
+    """PyTorch's word_language_model example."""
+    c = case.config
+    model = loaded(RecurrentLM(RecurrentLMConfig(c["vocab"], c["emb"], c["hid"], c["layers"])), case)
+    return Run({"logits": model(Tensor(case.inputs["tokens_TB"]))}, model=model)
+
+
+@runs("tcn", "pytorch_tcn")
+def tcn(case):
+    """locuslab/TCN; pytorch_tcn.TCN."""
+    c, x = case.config, Tensor(case.inputs["x"])
+    config = TCNConfig(c["num_inputs"], tuple(c["num_channels"]), c["kernel_size"], c.get("num_classes", 0),
+                       c.get("use_skip_connections", False))
+    model = loaded(TCN(config), case)
+    features = model.features(x)
+    found = {"features": features, "y": features, "logits": model.linear(features[:, :, -1])}
+    return Run(found, model=model, layout="locuslab" if case.name == "tcn" else "pytorch-tcn")
+
+
+@runs("whisper_hf", "whisper_openai")
+def whisper(case):
+    """transformers' WhisperForConditionalGeneration; OpenAI's Whisper."""
+    hf = case.name == "whisper_hf"
+    config = WhisperConfig.from_hf(case.config) if hf else WhisperConfig.from_openai(case.config)
+    model = loaded(WhisperForConditionalGeneration(config), case)
+    model.audio_position.requires_grad = hf            # (fixed here; the reference's has a gradient)
+    mel, tokens = ((case.inputs[n]) for n in (("input_features", "decoder_input_ids") if hf else ("mel", "tokens")))
+    output = model(Tensor(mel), Tensor(tokens), output_hidden_states=True)
+    return Run({"logits": output.logits, "encoder": output.encoder_last_hidden_state,
+                "dec_hidden.-1": output.decoder_hidden_states[-1]}, model=model,
+               layout="huggingface" if hf else "openai")
