@@ -1,5 +1,4 @@
 """`minidl train`: any classifier or segmentation network of the zoo, on images of one's own."""
-import ast
 import json
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from ..models import create_model
 from ..models.registry import find
 from ..train import CSVLogger, ModelCheckpoint, ProgressBar, Trainer
 from ..train.images import image_task
+from .settings import settings as given
 
 DATA = """"fashion-mnist"; or a folder with a folder per class, with `images` and `masks` (levels 0, 1, ... are
 classes), or with `train` and `val` of either kind."""
@@ -73,19 +73,9 @@ def build(name, weights, task, settings, size):
     fields = {"num_classes": len(task.classes), "in_channels": task.channels}
     if size and hasattr(kind, "image_size"):
         fields["image_size"] = size
-    network = create_model(name, weights, **fields, **dict(_setting(text) for text in settings))
+    network = create_model(name, weights, **fields, **given("train", settings))
     network.inputs, network.labels = task.inputs, tuple(task.classes)
     return network
-
-
-def _setting(text):
-    name, is_there, value = text.partition("=")
-    if not is_there:
-        raise ArgumentError(message("train", "--set", "FIELD=VALUE", repr(text)))
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):                  # (a word)
-        return name, value
 
 
 def _optimizer(network, name, lr, weight_decay, steps, fine):

@@ -15,7 +15,7 @@ from ..models.text.generation import GenerationConfig
 from ..text import load_tokenizer
 from .base import Pipeline
 from .classification import FillMask, TextClassification, TokenClassification
-from .features import FeatureExtraction
+from .features import FeatureExtraction, Search
 from .generation import Generation, Summarization, TextGeneration, Translation
 from .question_answering import QuestionAnswering
 
@@ -23,7 +23,7 @@ TASKS = {kind.task: kind for kind in (TextClassification, TokenClassification, Q
                                       TextGeneration, Summarization, Translation, FeatureExtraction)}
 OTHER_NAMES = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
 
-__all__ = ["FeatureExtraction", "FillMask", "Pipeline", "QuestionAnswering", "Summarization", "TASKS",
+__all__ = ["FeatureExtraction", "FillMask", "Pipeline", "QuestionAnswering", "Search", "Summarization", "TASKS",
            "TextClassification", "TextGeneration", "TokenClassification", "Translation", "pipeline"]
 
 

@@ -1,7 +1,7 @@
-"""What a model makes of a text: vectors to compare."""
+"""What a model makes of a text: vectors to compare, and to search by."""
 import numpy as np
 
-from ..errors import ArgumentError, message
+from ..errors import ArgumentError, message, number
 from .base import Pipeline
 
 
@@ -40,3 +40,33 @@ class FeatureExtraction(Pipeline):
     def _states(self, out):
         found = out.last_hidden_state
         return out.encoder_last_hidden_state if found is None else found
+
+
+class Search:
+    """Passages by meaning: those whose vectors point most nearly the way that a query's does.
+
+    Source: Reimers, Gurevych 2019, "Sentence-BERT", arXiv:1908.10084.
+
+    Args:
+        pipe: a FeatureExtraction, of a model that was trained for it.
+        passages: strings; what is too long for the model is cut.
+
+    Raises:
+        ArgumentError: no passages.
+    """
+
+    def __init__(self, pipe, passages):
+        if not passages:
+            raise ArgumentError(message("search", "passages", "at least one", "none"))
+        self.pipe, self.passages = pipe, list(passages)
+        self.vectors = np.stack(self._embed(self.passages))
+
+    def _embed(self, texts):
+        return self.pipe(texts, pooling="mean", normalize=True, truncation=True)
+
+    def __call__(self, query, top_k=5):
+        """The nearest passages, [{"score": cosine, "index", "text"}], the best first."""
+        number("search", "top_k", top_k, 1, whole=True)
+        scores = self.vectors @ self._embed([query])[0]
+        return [{"score": float(scores[i]), "index": int(i), "text": self.passages[i]}
+                for i in np.argsort(-scores, kind="stable")[:top_k]]
