@@ -23,14 +23,16 @@ def pipeline(task: str = typer.Argument(..., help=f"One of {', '.join(pipelines.
     options = given("pipeline", settings)
     texts = texts or [line.rstrip("\n") for line in sys.stdin]
     pipe = pipelines.pipeline(task, model)
+    inputs: list = texts
     if isinstance(pipe, pipelines.QuestionAnswering):
         if context is None:
             raise ArgumentError(message("pipeline", "--context", "a text, or a file", "none"))
         answers = _text(context)
-        texts = [{"question": question, "context": answers} for question in texts]
+        inputs = [{"question": question, "context": answers} for question in texts]
     if isinstance(pipe, pipelines.Generation) and len(texts) == 1 and not as_json and _one(options):
         return _show(pipe.stream(texts[0], **options))
-    for text, result in zip(texts, _lists(pipe(texts, **options))):
+    for text, result in zip(texts, pipe(inputs, **options)):
+        result = result.tolist() if hasattr(result, "tolist") else result
         print(json.dumps(result) if as_json else _told(text, result))
 
 
@@ -93,15 +95,9 @@ def _show(pieces):
     print()
 
 
-def _lists(results):
-    """Results as lists and numbers, for JSON."""
-    return [r.tolist() if hasattr(r, "tolist") else r for r in results]
-
-
 def _told(text, result):
     """A result, as a line or several."""
-    first = text["question"] if isinstance(text, dict) else text
     rows = result if isinstance(result, list) and result and isinstance(result[0], dict) else [result]
     lines = [", ".join(f"{value:.4f}" if isinstance(value, float) else str(value) for value in row.values())
              if isinstance(row, dict) else json.dumps(row) for row in rows]
-    return f"{first}: {lines[0]}" if len(lines) == 1 else "\n  ".join([f"{first}:", *lines])
+    return f"{text}: {lines[0]}" if len(lines) == 1 else "\n  ".join([f"{text}:", *lines])

@@ -64,6 +64,14 @@ class Tokenizer:
         for role, token in dict(special).items():
             self._set(role, token)
 
+    def __getstate__(self):
+        """To be pickled, for workers of a DataLoader."""
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self._lock = threading.Lock()
+
     # -- the vocabulary -------------------------------------------------------------------------
 
     def __len__(self):
@@ -229,7 +237,8 @@ class Tokenizer:
             ArgumentError: there is no padding token, or a row is longer than max_length.
         """
         if not isinstance(rows, dict):
-            rows = Encoded({name: [list(row[name]) for row in rows] for name in (rows[0] if rows else ())})
+            rows = Encoded({name: [row[name] if np.ndim(row[name]) == 0 else list(row[name]) for row in rows]
+                            for name in (rows[0] if rows else ())})
         ids = rows.get("input_ids", [])
         if "attention_mask" in self.model_input_names and "attention_mask" not in rows:
             rows["attention_mask"] = [[1] * len(row) for row in ids]

@@ -2,7 +2,8 @@
 from .callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint, TerminateOnNaN
 from .metrics import F1, Accuracy, ConfusionMatrix, Mean, MeanIoU, Metric
 from .progress import ProgressBar
+from .replaced import ReplacedTokens
 from .trainer import Trainer
 
 __all__ = ["Accuracy", "CSVLogger", "Callback", "ConfusionMatrix", "EarlyStopping", "F1", "Mean", "MeanIoU",
-           "Metric", "ModelCheckpoint", "ProgressBar", "TerminateOnNaN", "Trainer"]
+           "Metric", "ModelCheckpoint", "ProgressBar", "ReplacedTokens", "TerminateOnNaN", "Trainer"]
