@@ -3,7 +3,9 @@ from .callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint, Term
 from .metrics import F1, Accuracy, ConfusionMatrix, Mean, MeanIoU, Metric
 from .progress import ProgressBar
 from .replaced import ReplacedTokens
+from .text import TextTrainer
 from .trainer import Trainer
 
 __all__ = ["Accuracy", "CSVLogger", "Callback", "ConfusionMatrix", "EarlyStopping", "F1", "Mean", "MeanIoU",
-           "Metric", "ModelCheckpoint", "ProgressBar", "ReplacedTokens", "TerminateOnNaN", "Trainer"]
+           "Metric", "ModelCheckpoint", "ProgressBar", "ReplacedTokens", "TerminateOnNaN", "TextTrainer",
+           "Trainer"]

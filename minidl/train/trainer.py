@@ -124,14 +124,17 @@ class Trainer:
                                         "Override Trainer.batch for other structures."))
         return [(b if isinstance(b, Tensor) else Tensor(b)).to_device(self.device) for b in batch]
 
-    def train_batch(self, batch):
-        """Forward and backward of one batch, and an optimizer step when enough have come."""
+    def forward(self, batch):
+        """(loss, outputs, targets, number of items) of a batch; override for models with other calls."""
         inputs, targets = self.batch(batch)
-        n = inputs.shape[0]
-        if not n:
+        if not inputs.shape[0]:
             raise ArgumentError(message("Trainer", "batch", "at least one item", f"inputs {inputs.shape}"))
         outputs = self.model(inputs)
-        loss = self.loss(outputs, targets)
+        return self.loss(outputs, targets), outputs, targets, inputs.shape[0]
+
+    def train_batch(self, batch):
+        """Forward and backward of one batch, and an optimizer step when enough have come."""
+        loss, outputs, targets, n = self.forward(batch)
         (loss if self.accumulate == 1 else loss * float(n)).backward()
         self.seen, self.step, self.batches = self.seen + n, self.step + 1, self.batches + 1
         with tape.no_grad():
@@ -174,9 +177,8 @@ class Trainer:
         self.model.eval()
         with tape.no_grad():
             for batch in loader:
-                inputs, targets = self.batch(batch)
-                outputs = self.model(inputs)
-                mean_loss.update(self.loss(outputs, targets), inputs.shape[0])
+                loss, outputs, targets, n = self.forward(batch)
+                mean_loss.update(loss, n)
                 for metric in self.metrics:
                     metric.update(outputs, targets)
         self.model.train(training)
