@@ -78,8 +78,8 @@ Block* take(size_t bytes) {
   return nullptr;
 }
 
-// A new block, of which so many bytes are needed now. A last huge page that would be less than half full is left in small
-// pages: what is not touched takes no memory.
+// A new block, of which so many bytes are needed now. A last huge page that would be less than half full is left in
+// small pages: what is not touched takes no memory.
 Block* fresh(size_t bytes, size_t need) {
   if (EXACT || bytes < HUGE_PAGE) {
     void* data;
