@@ -72,6 +72,12 @@ class TextGeneration(Generation):
 
     task = "text-generation"
 
+    def __init__(self, model, tokenizer, batch_size=8, **settings):
+        super().__init__(model, tokenizer, batch_size, **settings)
+        if self.reads:
+            raise ArgumentError(message("pipeline", "model", "one that goes on from a text", type(model).__name__,
+                                        "It answers a text: summarization, translation."))
+
     def rows(self, texts, truncation):
         """Empty texts start from the model's first token."""
         first = self.tokenizer.bos_token

@@ -181,6 +181,8 @@ def test_translating(legacy, tmp_path):
     assert pipe(["a b", "the work"], max_new_tokens=6)[0] == {
         "translation_text": t.decode(expected, skip_special_tokens=True)}
     told = json.loads((directory / "config.json").read_text())
+    with pytest.raises(ArgumentError, match="goes on"):
+        ml.pipeline("text-generation", directory)
     told["decoder_start_token_id"] = 5
     told["task_specific_params"] = {"summarization": {"prefix": "b ", "max_new_tokens": 6, "other": 1}}
     (directory / "config.json").write_text(json.dumps(told))
@@ -205,8 +207,11 @@ def test_another_head_on_the_same_encoder(bert, tmp_path):
 def test_settings_of_generation_are_read(legacy, tmp_path):
     small(GPT2LMHeadModel, load_tokenizer(legacy("gpt2")), tmp_path)
     (tmp_path / "generation_config.json").write_text(json.dumps({"num_beams": 3, "eos_token_id": [5, 6], "seed": None}))
-    config = ml.from_pretrained(tmp_path).generation_config
+    model = ml.from_pretrained(tmp_path)
+    config = model.generation_config
     assert (config.num_beams, config.ends, config.pad_token_id) == (3, (5, 6), None)
+    model.save_pretrained(tmp_path / "again")
+    assert ml.from_pretrained(tmp_path / "again").generation_config == config
 
 
 def test_mistakes(bert, trained, legacy, tmp_path):

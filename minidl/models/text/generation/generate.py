@@ -1,4 +1,8 @@
 """`model.generate`."""
+import json
+from dataclasses import fields
+from pathlib import Path
+
 import numpy as np
 
 from .... import backend, tape
@@ -68,6 +72,14 @@ class Generative:
     def settings(self, told):
         """The GenerationConfig that config.json and generation_config.json, told as one dict, ask for."""
         return GenerationConfig.of({**vars(self.config), **{k: v for k, v in told.items() if v is not None}})
+
+    def save_pretrained(self, directory, *args, **options):
+        """As of Model; settings of generation that the model has of its own go to generation_config.json."""
+        super().save_pretrained(directory, *args, **options)
+        if self.generation_config is not None:
+            told = {f.name: getattr(self.generation_config, f.name) for f in fields(GenerationConfig)
+                    if getattr(self.generation_config, f.name) != f.default}
+            (Path(directory) / "generation_config.json").write_text(json.dumps(told, indent=2))
 
     def _search(self, tokens, mask, config, prompt, limit, custom, stopping, streamer, assistant, key):
         copies = config.num_beams if config.num_beams > 1 else config.num_return_sequences
