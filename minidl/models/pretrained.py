@@ -100,8 +100,9 @@ def _json(path):
 def _with_head(kind, head):
     """The class of the same family that ends in this head's name."""
     family = getattr(kind.config_class, "model_type", None)
-    heads = {k.architectures[0].partition("For")[2] or "Model": k for k, _ in model_classes()
-             if k.architectures and getattr(k.config_class, "model_type", None) == family}
+    kinds = [k for k, _ in model_classes() if k.architectures and getattr(k.config_class, "model_type", 0) == family]
+    named = [(name, k) for k in kinds for name in k.architectures[1:]] + [(k.architectures[0], k) for k in kinds]
+    heads = {name.partition("For")[2] or "Model": k for name, k in named}
     if head not in heads:
         expected = f"one of {', '.join(sorted(heads)) or 'none'}"
         raise ArgumentError(message("from_pretrained", "head", expected, repr(head), near(str(head), heads)))

@@ -4,7 +4,6 @@ import inspect
 import numpy as np
 
 from ..errors import ArgumentError, message, number
-from ..models.text.output import Output
 from ..tape import no_grad
 from ..tensor import Tensor
 from ..text import Encoded
@@ -84,20 +83,27 @@ class Pipeline:
                                        padding_side=side, return_tensors="np")
             yield chosen, {name: Tensor(value).to(self.device) for name, value in given.items()}
 
-    def outputs(self, rows, **options):
-        """The model's outputs for each row, without padding: a list of Outputs of arrays."""
+    def outputs(self, rows, *names, tokens=True):
+        """What the model gives under these names for each row: a list of tuples of arrays.
+
+        Args:
+            rows: of the tokenizer.
+            names: of outputs (N, T, ...), or without `tokens` (N, ...).
+            tokens: is there an axis of tokens, to be freed of padding?
+        """
         found: list = [None] * len(rows.get("input_ids", ()))
         with no_grad():
             for chosen, batch in self.batches(rows):
-                output = self.model(**batch, **options)
-                length = batch["input_ids"].shape[1]
-                arrays = {name: output[name].numpy() for name in output.keys() if isinstance(output[name], Tensor)}
+                output = self.forward(batch)
+                arrays = [output[name].numpy() for name in names]
                 for i, row in enumerate(chosen):
-                    own = len(rows["input_ids"][row])
-                    found[row] = Output(**{name: value[i, :own] if value.ndim > 1 and value.shape[1] == length
-                                           and name not in ("pooler_output",) else value[i]
-                                           for name, value in arrays.items()})
+                    own = slice(len(rows["input_ids"][row]) if tokens else None)
+                    found[row] = tuple(array[i][own] for array in arrays)
         return found
+
+    def forward(self, batch):
+        """The model's Output for {name: Tensor (N, T)}."""
+        return self.model(**batch)
 
 
 def softmax(scores):

@@ -24,8 +24,8 @@ class TextClassification(Pipeline):
             function_to_apply: "softmax", "sigmoid" or "none"; None: softmax, of one label none.
             truncation: cut what is too long.
         """
-        found = [self._scores(out.logits, function_to_apply) for out in self.outputs(self.encode(items, truncation))]
-        return [self._best(scores, top_k) for scores in found]
+        outputs = self.outputs(self.encode(items, truncation), "logits", tokens=False)
+        return [self._best(self._scores(logits, function_to_apply), top_k) for logits, in outputs]
 
     def _scores(self, logits, function):
         function = function or ("none" if len(logits) == 1 else "softmax")
@@ -67,9 +67,9 @@ class TokenClassification(Pipeline):
         rows = self.encode(items, **cut, return_overflowing_tokens=True, return_offsets_mapping=True,
                            return_special_tokens_mask=True)
         tokens: list = [[] for _ in items]
-        for row, out in enumerate(self.outputs(rows)):
+        for row, (logits,) in enumerate(self.outputs(rows, "logits")):
             of = rows["overflow_to_sample_mapping"][row]
-            self._add(tokens[of], rows, row, softmax(out.logits), items[of])
+            self._add(tokens[of], rows, row, softmax(logits), items[of])
         return [self._entities(found, aggregation_strategy, ignore_labels) for found in tokens]
 
     def _add(self, tokens, rows, row, scores, text):
@@ -157,11 +157,11 @@ class FillMask(Pipeline):
         if t.mask_token is None:
             raise ArgumentError(message("pipeline", "tokenizer", "one with a mask token", "none"))
         rows, results = self.encode(items, truncation), []
-        for ids, out in zip(rows.get("input_ids", ()), self.outputs(rows)):
+        for ids, (logits,) in zip(rows.get("input_ids", ()), self.outputs(rows, "logits")):
             places = [i for i, token in enumerate(ids) if token == t.mask_token_id]
             if not places:
                 raise ArgumentError(message("pipeline", "text", f"{t.mask_token} in it", repr(t.decode(ids, True))))
-            found = [self._fill(ids, place, softmax(out.logits[place]), top_k, wanted, len(places) == 1)
+            found = [self._fill(ids, place, softmax(logits[place]), top_k, wanted, len(places) == 1)
                      for place in places]
             results.append(found[0] if len(places) == 1 else found)
         return results

@@ -2,6 +2,7 @@
 import numpy as np
 
 from ..errors import ArgumentError, message, number
+from ..models.text.output import Output
 from .base import Pipeline
 
 
@@ -27,19 +28,20 @@ class FeatureExtraction(Pipeline):
                  "cls": lambda x: x[0]}
         if pooling not in pools:
             raise ArgumentError(message("pipeline", "pooling", "None, mean or cls", repr(pooling)))
-        found = [pools[pooling](self._states(out)) for out in self.outputs(self.encode(items, truncation), **self._ask)]
+        states = self.outputs(self.encode(items, truncation), "last_hidden_state")
+        found = [pools[pooling](x) for x, in states]
         if normalize:
             found = [x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12) for x in found]
         return found
 
-    @property
-    def _ask(self):
-        """What to ask of the model, beside its usual output."""
-        return {"output_hidden_states": True} if hasattr(self.model, "generate") else {}
-
-    def _states(self, out):
-        found = out.last_hidden_state
-        return out.encoder_last_hidden_state if found is None else found
+    def forward(self, batch):
+        """Of models that write, what is in front of their scores; of those that read first, what they read."""
+        if not hasattr(self.model, "generate"):
+            return self.model(**batch)
+        if hasattr(self.model, "encode"):
+            return Output(last_hidden_state=self.model.encode(**batch))
+        return Output(last_hidden_state=self.model.decode(batch["input_ids"], batch.get("attention_mask"), None, None,
+                                                          None))
 
 
 class Search:

@@ -49,8 +49,8 @@ class QuestionAnswering(Pipeline):
         for item in items:
             pieces = self._pieces(item, doc_stride, max_seq_len, max_question_len)
             spans, none = [], 1.0
-            for row, out in enumerate(self.outputs(pieces)):
-                scores, nothing = self._scores(pieces, row, out, max_answer_len)
+            for row, logits in enumerate(self.outputs(pieces, "start_logits", "end_logits")):
+                scores, nothing = self._scores(pieces, row, logits, max_answer_len)
                 none = min(none, nothing)
                 order = np.argsort(-scores, axis=None, kind="stable")[:candidates]
                 spans += [(float(scores.flat[i]), row, *divmod(int(i), scores.shape[1])) for i in order
@@ -79,12 +79,12 @@ class QuestionAnswering(Pipeline):
         pieces.text = 0 if left else 1
         return pieces
 
-    def _scores(self, pieces, row, out, most):
+    def _scores(self, pieces, row, logits, most):
         """(probability of each start and end (T, T), that there is no answer)."""
         inside = np.array([of == pieces.text for of in pieces.sequence_ids(row)])
         considered = inside.copy()
         considered[0] = True                           # (there, models say that there is no answer)
-        start, end = (softmax(np.where(considered, x, OUT)) for x in (out.start_logits, out.end_logits))
+        start, end = (softmax(np.where(considered, x, OUT)) for x in logits)
         nothing = float(start[0] * end[0])
         start, end = start * inside, end * inside
         return np.tril(np.triu(np.outer(start, end)), most - 1), nothing

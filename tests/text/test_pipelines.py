@@ -61,6 +61,7 @@ def test_text_classification(legacy, tmp_path):
         assert {r["label"]: pytest.approx(r["score"], abs=1e-6) for r in ranked} == dict(
             zip(("bad", "so", "good"), scores))
         assert [r["score"] for r in ranked] == pytest.approx(sorted(scores, reverse=True), abs=1e-6)
+    assert all(len(ranked) == 3 for ranked in pipe(["", "a"], top_k=None))             # (as many labels as tokens)
     assert pipe(SOME[0]) == [found[0][0]] and pipe([]) == [] and pipe(SOME[:2], top_k=2) == [r[:2] for r in found[:2]]
     pair = pipe({"text": SOME[0], "text_pair": SOME[2]}, top_k=None)
     logits = alone(pipe.model, t, SOME[0], SOME[2]).logits.numpy()[0]
@@ -150,6 +151,19 @@ def test_features_do_not_depend_on_the_batch(bert):
         np.testing.assert_allclose(states, expected, atol=1e-5)
         np.testing.assert_allclose(vector, expected.mean(0) / np.linalg.norm(expected.mean(0)), atol=1e-5)
     np.testing.assert_allclose(pipe("a", pooling="cls"), tokens[1][0], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind, family, name", [
+    (GPT2LMHeadModel, "gpt2", "hidden_states"), (MBartForConditionalGeneration, "mbart", "encoder_last_hidden_state")])
+def test_features_of_models_that_write(kind, family, name, legacy, tmp_path):
+    t = load_tokenizer(legacy(family))
+    pipe = ml.pipeline("feature-extraction", small(kind, t, tmp_path))
+    row = ml.tensor(np.array([t("a work")["input_ids"]]))
+    with ml.no_grad():
+        told = {} if name == "hidden_states" else {"decoder_input_ids": row}
+        found = pipe.model(row, output_hidden_states=True, **told)[name]
+    expected = (found[-1] if isinstance(found, tuple) else found).numpy()[0]
+    np.testing.assert_allclose(pipe(["a work", "a"])[0], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 def test_writing_on(legacy, tmp_path):

@@ -61,7 +61,7 @@ class MarianMTModel(BartForConditionalGeneration):
     """The network of the module's docstring."""
 
     config_class = MarianConfig
-    architectures = ("MarianMTModel",)
+    architectures = ("MarianMTModel", "MarianModel")
     normalized = False
 
     def make_positions(self, config):

@@ -27,7 +27,7 @@ class MBartForConditionalGeneration(BartForConditionalGeneration):
     """The network of the module's docstring."""
 
     config_class = MBartConfig
-    architectures = ("MBartForConditionalGeneration",)
+    architectures = ("MBartForConditionalGeneration", "MBartModel")
     first = True
 
     def shifted(self, labels):
