@@ -76,10 +76,9 @@ def from_pretrained(directory, head=None, **config):
     load = _loaded if chosen is kind and "num_labels" not in config else _on_encoder
     model = load(chosen, made, directory, new_head=new_head).eval()
     model.inputs = _inputs(told.get("inputs"))
-    labels = told.get("labels") or [name for _, name in sorted((told.get("id2label") or {}).items(),
-                                                               key=lambda pair: int(pair[0]))]
-    if len(labels) == getattr(made, "num_classes", getattr(made, "num_labels", None)):
-        model.labels = tuple(labels)
+    names = _labels(told)
+    if len(names) == getattr(made, "num_classes", getattr(made, "num_labels", None)):
+        model.labels = names
     if hasattr(model, "generate"):
         own = directory / "generation_config.json"
         model.generation_config = model.settings({**told, **(_json(own) if own.is_file() else {})})
@@ -95,6 +94,15 @@ def _json(path):
     if not isinstance(told, dict):
         raise CheckpointError(message("from_pretrained", path.name, "an object", type(told).__name__))
     return told
+
+
+def _labels(told):
+    """The names of classes, of config.json, by number."""
+    try:
+        numbered = {int(i): name for i, name in (told.get("id2label") or {}).items()}
+        return tuple(told.get("labels") or [name for _, name in sorted(numbered.items())])
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(message("from_pretrained", "id2label", "names by number", error)) from error
 
 
 def _with_head(kind, head):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ..errors import CheckpointError, message
 from . import sentencepiece
-from .library import tokenizers
+from .library import guarded, tokenizers
 from .tokenizer import Tokenizer
 from .translation import CC25, MORE50, MarianTokenizer, MBartTokenizer
 
@@ -53,16 +53,11 @@ def bert_template(made, special):
 def byte_level(directory, told, special):
     """vocab.json and merges.txt: bytes, joined pair by pair. Source: Radford et al. 2019, section 2.2."""
     t = tokenizers()
-    try:
+    with guarded("load_tokenizer", "vocab.json, merges.txt", "tokens, and pairs of them", CheckpointError):
         vocabulary = json.loads(_read(directory / "vocab.json"))
         merges = [tuple(line.split(" ")) for line in _read(directory / "merges.txt").split("\n")
                   if line and not line.startswith("#version")]
         made = t.Tokenizer(t.models.BPE(vocabulary, merges))
-    except CheckpointError:
-        raise
-    except Exception as error:                         # (the library's own class, which is Exception)
-        raise CheckpointError(message("load_tokenizer", "vocab.json, merges.txt", "tokens, and pairs of them",
-                                      error)) from error
     byte_steps(made, told.get("add_prefix_space", False))
     made.add_special_tokens([t.AddedToken(token, normalized=role != "mask", lstrip=role == "mask", special=True)
                              for role, token in special.items() if token in vocabulary])
@@ -164,10 +159,8 @@ KINDS = {
 
 
 def _read(path):
-    try:
+    with guarded("load_tokenizer", path.name, "text in UTF-8", CheckpointError):
         return path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise CheckpointError(message("load_tokenizer", path.name, "text in UTF-8", error)) from error
 
 
 def _need(made, special, *roles):

@@ -6,7 +6,8 @@ from pathlib import Path
 from ..errors import CheckpointError, message
 from ..io import hub
 from .kinds import KINDS
-from .tokenizer import ROLES, Tokenizer, from_tokenizers
+from .library import guarded, tokenizers
+from .tokenizer import ROLES, Tokenizer
 
 LARGEST = 10 ** 9                  # above it, model_max_length means that there is no limit
 
@@ -25,37 +26,48 @@ def load_tokenizer(directory, **settings):
         ArgumentError: a special token, or a language, that is not in the vocabulary.
     """
     directory = Path(directory) if Path(directory).is_dir() else hub.download(str(directory))
+    with guarded("load_tokenizer", "directory", f"whole files of a tokenizer in {directory}", CheckpointError):
+        return _loaded(directory, settings)
+
+
+def _loaded(directory, settings):
     told, config = _json(directory, "tokenizer_config.json"), _json(directory, "config.json")
     told = {**_json(directory, "special_tokens_map.json"), **told, **settings}
     kind = _kind(directory, told, config)
     if kind is not None:
         told = {**dict(kind.defaults), **told}
     named = {role: _text(told[f"{role}_token"]) for role in ROLES if told.get(f"{role}_token")}
-    if (directory / "tokenizer.json").is_file() and getattr(kind, "make", None) is not KINDS["marian"].make:
-        backend = from_tokenizers((directory / "tokenizer.json").read_text(encoding="utf-8"))
-    elif kind is not None and all((directory / file).is_file() for file in kind.files):
-        backend = kind.build(directory, told, {**kind.special, **named})
-    else:
-        known = "; ".join(sorted({" + ".join(k.files) for k in KINDS.values()}))
-        raise CheckpointError(message("load_tokenizer", "directory", f"tokenizer.json, or {known}",
-                                      ", ".join(sorted(p.name for p in directory.iterdir())) or "nothing"))
+    backend = _backend(directory, kind, told, named)
     special = dict(kind.special) if kind else {}
-    if hasattr(backend, "get_vocab"):
+    if hasattr(backend, "get_vocab"):                  # (MarianMT's makes two of its directory)
         _add(backend, directory, told)
         special = {role: token for role, token in special.items() if backend.token_to_id(token) is not None}
-    inputs = told.get("model_input_names") or (kind.inputs if kind else Tokenizer.__init__.__defaults__[1])
     options = {name: told[name] for name in ("padding_side", "truncation_side", *(kind.settings if kind else ()))
                if told.get(name) is not None}
-    return (kind.make if kind else Tokenizer)(backend, {**special, **named}, model_input_names=inputs,
+    if inputs := told.get("model_input_names") or (kind and kind.inputs):
+        options["model_input_names"] = inputs
+    return (kind.make if kind else Tokenizer)(backend, {**special, **named},
                                               model_max_length=_limit(told, config, kind), **options)
 
 
+def _backend(directory, kind, told, named):
+    """What a Tokenizer is made of: the library's tokenizer, of tokenizer.json or of the older files."""
+    path = directory / "tokenizer.json"
+    if path.is_file() and kind is not KINDS["marian"]:
+        with guarded("load_tokenizer", path.name, "a file of `tokenizers`", CheckpointError):
+            return tokenizers().Tokenizer.from_str(path.read_text(encoding="utf-8"))
+    if kind is not None and all((directory / file).is_file() for file in kind.files):
+        return kind.build(directory, told, {**kind.special, **named})
+    known = "; ".join(sorted({" + ".join(k.files) for k in KINDS.values()}))
+    raise CheckpointError(message("load_tokenizer", "directory", f"tokenizer.json, or {known}",
+                                  ", ".join(sorted(p.name for p in directory.iterdir())) or "nothing"))
+
+
 def _json(directory, name):
+    """The object in a JSON file; none: {}."""
     path = directory / name
-    try:
+    with guarded("load_tokenizer", name, "JSON", CheckpointError):
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError) as error:
-        raise CheckpointError(message("load_tokenizer", name, "JSON", error)) from error
     if not isinstance(found, dict):
         raise CheckpointError(message("load_tokenizer", name, "an object", type(found).__name__))
     return found

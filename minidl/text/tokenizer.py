@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import ArgumentError, CheckpointError, message, number
 from ..tensor import Tensor
-from .library import tokenizers
+from .library import guarded
 
 ROLES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
 STRATEGIES = {True: "longest_first", "longest_first": "longest_first", "only_first": "only_first",
@@ -173,13 +173,9 @@ class Tokenizer:
         with self._lock:
             backend = self._side(target)
             self._truncate(backend, truncation, max_length, stride, text_pair is not None, add_special_tokens)
-            try:
+            with guarded("tokenizer", "text", "text that can be split, and cut"):
                 found = backend.encode_batch(items, is_pretokenized=is_split_into_words,
                                              add_special_tokens=add_special_tokens)
-            except BaseException as error:             # (its errors are Exceptions, its panics not even that)
-                if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-                    raise
-                raise ArgumentError(message("tokenizer", "text", "text that can be split, and cut", error)) from error
         rows, of = [], []
         for i, encoding in enumerate(found):
             rows += [encoding, *(encoding.overflowing if overflow else ())]
@@ -276,7 +272,8 @@ class Tokenizer:
         return [self.decode(row, skip_special_tokens) for row in rows]
 
     def _text(self, ids, skip_special_tokens):
-        return self.backend.decode(ids, skip_special_tokens=skip_special_tokens)
+        with guarded("tokenizer", "ids", f"numbers below {len(self)}"):
+            return self.backend.decode(ids, skip_special_tokens=skip_special_tokens)
 
     def _numbers(self, ids):
         numbers = np.asarray(ids.numpy() if isinstance(ids, Tensor) else ids)
@@ -374,17 +371,3 @@ def _as(rows, kind):
         array = np.asarray(value, np.int64)
         rows[name] = array if kind == "np" else Tensor(array)
     return rows
-
-
-def from_tokenizers(text):
-    """The library's tokenizer of a tokenizer.json's text.
-
-    Raises:
-        CheckpointError: it cannot be read.
-    """
-    try:
-        return tokenizers().Tokenizer.from_str(text)
-    except ArgumentError:
-        raise
-    except Exception as error:                         # (the library's own class, which is Exception)
-        raise CheckpointError(message("load_tokenizer", "tokenizer.json", "a file of `tokenizers`", error)) from error

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ..errors import ArgumentError, message, number
 from . import kinds
-from .library import tokenizers
+from .library import guarded, tokenizers
 from .sentencepiece import SPACE
 from .tokenizer import Tokenizer
 
@@ -87,12 +87,8 @@ def train_tokenizer(texts, vocab_size, algorithm="bpe", *, lowercase=False, min_
         raise ArgumentError(message("train_tokenizer", "algorithm", " or ".join(ALGORITHMS), repr(algorithm)))
     train, special, inputs = ALGORITHMS[algorithm]
     reserved = list(dict.fromkeys([*special.values(), *special_tokens]))
-    try:
+    with guarded("train_tokenizer", "texts", "enough text to learn from"):
         made = train(tokenizers(), _lines(texts), lowercase, vocab_size, reserved, min_frequency)
-    except ArgumentError:
-        raise
-    except Exception as error:                         # (the library's own class, which is Exception)
-        raise ArgumentError(message("train_tokenizer", "texts", "enough text to learn from", error)) from error
     return Tokenizer(made, special, inputs, model_max_length)
 
 

@@ -236,6 +236,10 @@ def test_mistakes(bert, trained, legacy, tmp_path):
         ml.pipeline("text-classification", directory)
     with pytest.raises(ArgumentError, match="one that writes"):
         ml.pipeline("summarization", directory)
+    told = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps({**told, "id2label": {"a": "b"}}))
+    with pytest.raises(CheckpointError, match="id2label"):
+        ml.pipeline("feature-extraction", directory)
     model = BertModel(BertModel.config_class.tiny())
     with pytest.raises(ArgumentError, match="below 32"):
         ml.pipeline("feature-extraction", model, trained["wordpiece"])

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import minidl as ml
-from minidl.errors import ArgumentError, CheckpointError
+from minidl.errors import ArgumentError, CheckpointError, MinidlError
 from minidl.text import load_tokenizer, sentencepiece
 
 from .conftest import MODEL, SENTENCEPIECE, TEXTS
@@ -70,6 +70,23 @@ def test_a_damaged_sentencepiece_file_is_an_error_or_read(tmp_path_factory, nois
         assert sentencepiece.read(path).pieces
     except CheckpointError as error:
         assert "SentencePiece" in str(error)
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.data(), st.sampled_from(["bert", "roberta", "t5", "mbart", "marian"]), st.binary(min_size=1, max_size=8))
+def test_a_damaged_directory_is_an_error_or_read(legacy, data, kind, noise):
+    directory = legacy(kind)
+    if kind in ("roberta", "t5") and data.draw(st.booleans()):
+        load_tokenizer(directory).save_pretrained(directory)
+    path = data.draw(st.sampled_from(sorted(directory.iterdir())))
+    whole = path.read_bytes()
+    at = data.draw(st.integers(0, len(whole)))
+    path.write_bytes(whole[:at] + noise + whole[at + data.draw(st.integers(0, 50)):])
+    try:
+        t = load_tokenizer(directory)
+        t.decode(t(["Hello ﬁ world", "<mask>"])["input_ids"][0])
+    except MinidlError as error:
+        assert str(error).startswith("[")
 
 
 def test_pieces_of_sentencepiece_have_the_numbers_of_the_family(legacy):
