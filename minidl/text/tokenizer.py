@@ -180,7 +180,7 @@ class Tokenizer:
         for i, encoding in enumerate(found):
             rows += [encoding, *(encoding.overflowing if overflow else ())]
             of += [i] * (len(rows) - len(of))
-        names = {"input_ids": self._ids, "token_type_ids": lambda e: e.type_ids,
+        names = {"input_ids": lambda e: self._ids(e, target), "token_type_ids": lambda e: e.type_ids,
                  "attention_mask": lambda e: e.attention_mask}
         wanted = [*self.model_input_names, *["offset_mapping"] * offsets, *["special_tokens_mask"] * mask]
         names |= {"offset_mapping": lambda e: e.offsets, "special_tokens_mask": lambda e: e.special_tokens_mask}
@@ -198,7 +198,8 @@ class Tokenizer:
         """The library's tokenizer for what is read, or for what is written."""
         return self.backend
 
-    def _ids(self, encoding):
+    def _ids(self, encoding, target):
+        """The model's numbers of an encoding's tokens."""
         return encoding.ids
 
     def _truncate(self, backend, truncation, max_length, stride, pair, special):

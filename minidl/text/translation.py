@@ -120,11 +120,10 @@ class MarianTokenizer(Tokenizer):
         return self._tokens.get(index)
 
     def _side(self, target):
-        self._now = int(target)                        # (under the lock of a call)
-        return self._backends[self._now]
+        return self._backends[target]
 
-    def _ids(self, encoding):
-        return self._numbers_of[self._now][encoding.ids].tolist()
+    def _ids(self, encoding, target):
+        return self._numbers_of[target][encoding.ids].tolist()
 
     def _text(self, ids, skip_special_tokens):
         hidden = set(self.special.values()) if skip_special_tokens else ()

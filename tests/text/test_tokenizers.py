@@ -1,5 +1,6 @@
 """Tokenizers: from every family's files, trained, padded, cut, and back to text."""
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -236,3 +237,12 @@ def test_a_tokenizer_trained_from_a_file_is_that_of_its_lines(tmp_path, trained)
 @pytest.mark.parametrize("algorithm", ["wordpiece", "unigram", "bpe"])
 def test_training_gives_the_same_every_time(algorithm):
     assert len({ml.text.train_tokenizer(TEXTS, 400, algorithm).backend.to_str() for _ in range(3)}) == 1
+
+
+@pytest.mark.parametrize("kind", ["marian", "mbart", "bert"])
+def test_threads_share_a_tokenizer(kind, legacy):
+    t = load_tokenizer(legacy(kind), **({"src_lang": "ro_RO", "tgt_lang": "de_DE"} if kind == "mbart" else {}))
+    calls = [{"text": "the work of"}, {"text_target": "the work of"},
+             {"text": "the work of", "truncation": True, "max_length": 4}] * 60
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda call: t(**call), calls)) == [t(**call) for call in calls]
