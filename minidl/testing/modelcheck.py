@@ -87,6 +87,23 @@ def speech_example(model, rng, batch=4):
     return {"input_features": Tensor(mel), "decoder_input_ids": Tensor(rng.integers(3, c.vocab_size, (batch, 7)))}
 
 
+def wave_example(model, rng, batch=4):
+    """Waves, some steps masked."""
+    waves = rng.standard_normal((batch, 170), np.float32)
+    steps = getattr(model, "encoder", model).lengths(waves.shape[1])
+    return {"input_values": Tensor(waves), "mask_time_indices": Tensor(rng.random((batch, steps)) < 0.3)}
+
+
+def series_example(model, rng, batch=4):
+    """Series, their future, and features."""
+    c = model.config
+    past, future, features = c.past_length, c.prediction_length, c.num_time_features
+    shapes = {"past_values": (past,), "past_time_features": (past, features), "future_values": (future,),
+              "future_time_features": (future, features)}
+    given = {name: Tensor(rng.standard_normal((batch, *shape), np.float32)) for name, shape in shapes.items()}
+    return {**given, "static_categorical_features": Tensor(rng.integers(0, c.cardinality[0], (batch, 1)))}
+
+
 def sequence_example(model, rng, batch=4):
     """Sequences (N, C, T)."""
     return {"x": Tensor(rng.standard_normal((batch, model.config.in_channels, 17), np.float32))}
@@ -97,7 +114,8 @@ def token_example(model, rng, batch=4):
     return {"tokens": Tensor(rng.integers(0, model.config.vocab_size, (9, batch)))}
 
 
-EXAMPLES = {"image": image_example, "input_ids": text_example, "input_features": speech_example, "x": sequence_example,
+EXAMPLES = {"image": image_example, "input_ids": text_example, "input_features": speech_example,
+            "input_values": wave_example, "past_values": series_example, "x": sequence_example,
             "tokens": token_example}
 
 
@@ -106,8 +124,9 @@ def results(model, example):
     output = model(**example)
     if isinstance(output, Tensor):                     # (classes of pixels stand behind the batch)
         return [ops.permute_dims(output, (0, *range(2, output.ndim), 1)) if output.ndim == 4 else output]
-    return [output[name] for name in output.keys()     # (what a decoder gives has seen the encoder's states)
-            if isinstance(output[name], Tensor) and name != "encoder_last_hidden_state"]
+    found = [output[name] for name in output.keys() if name not in ("loss", "encoder_last_hidden_state")]
+    found = [x for part in found for x in (part if isinstance(part, tuple) else (part,)) if isinstance(x, Tensor)]
+    return sorted(found, key=lambda x: -x.ndim)        # (what a decoder gives has seen the encoder's states)
 
 
 def tiny(model_class, task, seed=0):

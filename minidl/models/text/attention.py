@@ -90,7 +90,7 @@ class CrossAttention(_Attention):
 
 
 def padding_mask(attention_mask):
-    """(N, S), 1 where a token counts, as a mask (N, 1, 1, S) of attention; None stays."""
+    """(N, S), 1 or True where a token counts, as a mask (N, 1, 1, S) of attention; None stays."""
     if attention_mask is None:
         return None
-    return ops.reshape(attention_mask != 0, (attention_mask.shape[0], 1, 1, -1))
+    return ops.reshape(attention_mask.astype("bool"), (attention_mask.shape[0], 1, 1, -1))

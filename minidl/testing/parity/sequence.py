@@ -1,8 +1,10 @@
 """Models of sequences, and of speech."""
-from ... import Tensor
+from ... import Tensor, ops
+from ...models.audio.wav2vec2 import Wav2Vec2Config, Wav2Vec2ForCTC
 from ...models.audio.whisper import WhisperConfig, WhisperForConditionalGeneration
 from ...models.sequence.language import RecurrentLM, RecurrentLMConfig
 from ...models.sequence.tcn import TCN, TCNConfig
+from ...models.sequence.timeseries import TimeSeriesConfig, TimeSeriesTransformer
 from . import Run, runs
 from .classification import loaded
 
@@ -39,3 +41,22 @@ def whisper(case):
     return Run({"logits": output.logits, "encoder": output.encoder_last_hidden_state,
                 "dec_hidden.-1": output.decoder_hidden_states[-1]}, model=model,
                layout="huggingface" if hf else "openai")
+
+
+@runs("wav2vec2_base", "wav2vec2_large")
+def wav2vec2(case):
+    """transformers' Wav2Vec2ForCTC."""
+    model = loaded(Wav2Vec2ForCTC(Wav2Vec2Config.from_hf(case.config)), case)
+    output = model(**{name: Tensor(array) for name, array in case.inputs.items()}, output_hidden_states=True)
+    return Run({"logits": output.logits, "features": output.extract_features, "hidden.0": output.hidden_states[0],
+                "hidden.-1": output.hidden_states[-1], "greedy_ids": ops.argmax(output.logits, -1)}, model=model)
+
+
+@runs("timeseries_transformer")
+def timeseries(case):
+    """transformers' TimeSeriesTransformerForPrediction."""
+    model = loaded(TimeSeriesTransformer(TimeSeriesConfig.from_hf(case.config)), case)
+    output = model(**{name: Tensor(array) for name, array in case.inputs.items()})
+    found = {"loss": output.loss, "loc": output.loc, "scale": output.scale, "enc": output.encoder_last_hidden_state,
+             "dec": output.last_hidden_state, **{f"params.{i}": p for i, p in enumerate(output.params)}}
+    return Run(found, model=model)
