@@ -79,7 +79,7 @@ def from_pretrained(directory, head=None, **config):
     names = _labels(told)
     if len(names) == getattr(made, "num_classes", getattr(made, "num_labels", None)):
         model.labels = names
-    if hasattr(model, "generate"):
+    if hasattr(model, "generation_config"):
         own = directory / "generation_config.json"
         model.generation_config = model.settings({**told, **(_json(own) if own.is_file() else {})})
     return model
