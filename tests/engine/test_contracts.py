@@ -113,7 +113,7 @@ def there(*shape):
     (lambda: ops.concat([tensor(2), tensor(2, dtype="float64")]), DTypeError,
      "[concat] xs: expected float32 as xs, got float64"),
     (lambda: tensor(2) + there(2), DeviceError,
-     "[add] b: expected an array on cpu as a, got one on cuda:0. Move one"),
+     '[add] b: expected an array on cpu as a, got one on cuda:0. Move it, as in b.to("cpu")'),
     (lambda: ops.concat([there(2), tensor(2)]), DeviceError,
      "[concat] xs: expected an array on cuda:0 as xs, got one on cpu"),
     (lambda: there(2)[tensor(1, dtype="int64")], DeviceError,
