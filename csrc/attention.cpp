@@ -1,11 +1,21 @@
 #include "kernels/cpu/attention/attention.h"
 
 #include "csrc/arrays.h"
+#include "kernels/cpu/attention/rotary.h"
 
 namespace minidl {
 namespace {
 
 constexpr int64_t FEW = 8;  // queries that share keys, for which keys and values are better read in place
+
+// An array (batch, heads, rows, width) in which the elements of a row lie together.
+template <class T>
+Heads<T> heads_of(const Checked& check, const char* name, py::handle array, const std::array<int64_t, 4>& sizes) {
+  std::array<int64_t, 4> strides;
+  float* data = const_cast<float*>(check.strided<float, 4>(name, array, sizes, strides));
+  check.require(strides[3] == 1 || sizes[3] == 1, name, "elements of a row that lie together");
+  return {data, strides[0], strides[1], strides[2]};
+}
 
 // What a call of the op is about, as minidl/kernels/attention.py hands it over.
 class Arguments {
@@ -48,10 +58,7 @@ class Arguments {
 
  private:
   Heads<const float> rows(const char* name, py::handle array, std::array<int64_t, 4> sizes) const {
-    std::array<int64_t, 4> strides;
-    const float* data = check_.strided<float, 4>(name, array, sizes, strides);
-    check_.require(strides[3] == 1 || sizes[3] == 1, name, "elements of a row that lie together");
-    return {data, strides[0], strides[1], strides[2]};
+    return heads_of<const float>(check_, name, array, sizes);
   }
   Heads<float> writeable(const char* name, py::handle array, std::array<int64_t, 4> sizes) const {
     Heads<const float> found = rows(name, array, sizes);
@@ -99,9 +106,37 @@ void set_gradients(AttentionGradients& p, const Arguments& a, py::handle g, py::
   p.logsum = a.check().input<float>("logsum", logsum, {p.batch, p.heads, p.queries});
 }
 
+void bind_rotary(py::module_& m) {
+  m.def("rotary", [](py::handle x, py::handle cos, py::handle sin, py::handle y, bool interleaved) {
+    Checked check("rotary.cpu");
+    Rotary p;
+    const std::array<int64_t, 4> sizes = check.shape<4>("x", x);
+    const auto [b, h, t, d] = sizes;
+    p.batch = b, p.heads = h, p.rows = t, p.width = d, p.half = check.shape<4>("cos", cos)[3];
+    p.interleaved = interleaved;
+    check.require(d > 0 && p.half > 0 && 2 * p.half <= d, "cos", "angles for pairs of a row");
+    auto angles = [&](const char* name, py::handle array) {
+      std::array<int64_t, 4> of = check.shape<4>(name, array), full = {b, h, t, p.half}, strides;
+      const float* data = check.strided<float, 4>(name, array, of, strides);
+      check.require(strides[3] == 1 || p.half == 1, name, "elements of a row that lie together");
+      for (size_t i = 0; i < 4; i++) {
+        check.require(of[i] == full[i] || (i < 3 && of[i] == 1), name, "the axes of x, or 1");
+        if (of[i] == 1) strides[i] = 0;
+      }
+      return Plane<const float>{data, strides[0], strides[1], strides[2], 1};
+    };
+    p.x = heads_of<const float>(check, "x", x, sizes);
+    p.cos = angles("cos", cos), p.sin = angles("sin", sin);
+    check.require(py::cast<bool>(y.attr("flags").attr("writeable")), "y", "an array that may be written");
+    p.y = heads_of<float>(check, "y", y, sizes);
+    launch(rotary, p);
+  });
+}
+
 }  // namespace
 
 void bind_attention(py::module_& m) {
+  bind_rotary(m);
   m.def("forward", [](py::handle q, py::handle k, py::handle v, py::handle bias, py::handle mask, py::handle out,
                       py::handle logsum, float scale, float softcap, int64_t offset, int64_t before, int64_t behind,
                       py::handle dropout) {

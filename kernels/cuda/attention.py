@@ -1,13 +1,15 @@
 """Entries of attention_forward.cu and attention_backward.cu."""
 from .variants import PRODUCTS, Variant
 
-INPUTS = {"q": "x", "k": "x", "v": "x", "bias": "x", "mask": "*i1", "lengths": "*i32"}
+INPUTS = {"q": "x", "k": "x", "v": "x", "bias": "x", "mask": "*i1",
+          **dict.fromkeys(("lengths", "starts", "key_starts"), "*i32")}
 PLACES = [f"{array}_{axis}" for array, axes in {
     "q": "batch head row", "k": "batch head row", "v": "batch head row", "bias": "batch head query key",
     "mask": "batch head query key"}.items() for axis in axes.split()]
-SETTINGS = {**dict.fromkeys(("heads", "group", "queries", "keys", "width", "value_width"), "i32"), "scale": "fp32",
-            "softcap": "fp32", "offset": "i32", "before": "i32", "behind": "i32", "seed": "i64", "stream": "i64",
-            "threshold": "i64", "kept": "fp32"}
+SETTINGS = {**dict.fromkeys(("sequences", "heads", "group", "queries", "keys", "width", "value_width"), "i32"),
+            **dict.fromkeys(("scale", "softcap"), "fp32"),
+            **dict.fromkeys(("offset", "last", "before", "behind"), "i32"),
+            **dict.fromkeys(("seed", "stream", "threshold"), "i64"), "kept": "fp32"}
 KERNELS = {                                            # what follows those: arrays, and whose places
     "attention_forward_cuda": ({"out": "x", "logsum": "*fp32"}, ("out",)),
     "attention_backward_queries_cuda": ({"out": "x", "g": "x", "logsum": "*fp32", "delta": "*fp32", "gq": "x",

@@ -40,28 +40,33 @@ struct Backward {
 
   const Attention<T>& a;
   const Gradients<T>& to;
-  int b, h, first, row;  // h: the first query head; row: the warp's first
-  OwnTile own, own_g;    // queries and G, or keys and values
+  const Sequence& sequence;  // in shared memory: registers are scarce
+  int h, first, row;         // h: the first query head; row: the warp's first
+  OwnTile own, own_g;        // queries and G, or keys and values
   u32 ring;
   float sums[HEAD / 8][4] = {}, value_sums[OF_KEYS ? HEAD / 8 : 1][4] = {};
   float logsum[2], delta[2];  // of a thread's rows, if these are queries
 
-  __device__ Backward(const Attention<T>& a, const Gradients<T>& to, u32 shared, int b, int h, int first)
-      : a(a), to(to), b(b), h(h), first(first), row(static_cast<int>(threadIdx.x) / 32 * 16) {
+  __device__ Backward(const Attention<T>& a, const Gradients<T>& to, u32 shared, const Sequence& sequence,
+                      const Place& place)
+      : a(a),
+        to(to),
+        sequence(sequence),
+        h(place.h * (OF_KEYS ? a.group : 1)),
+        first(place.block * OWN),
+        row(static_cast<int>(threadIdx.x) / 32 * 16) {
     own.base = shared;
     own_g.base = shared + OwnTile::BYTES;
     ring = shared + 2 * OwnTile::BYTES;
   }
 
-  __device__ i64 number(int head, int query) const {
-    return (static_cast<i64>(b) * a.heads + head) * a.queries + query;
-  }
+  __device__ int rows() const { return OF_KEYS ? sequence.room : sequence.queries; }
 
   __device__ void run() {
-    const Scores<T> scores(a, b, h);
+    const Scores<T> scores(a, sequence, h);
     fetch_own();
-    const int2 blocks =
-        OF_KEYS ? scores.queries_of(first, OWN, COUNT) : scores.keys_of(first, left_of(a.queries, first, OWN), COUNT);
+    const int2 blocks = OF_KEYS ? scores.queries_of(first, OWN, COUNT)
+                                : scores.keys_of(first, left_of(sequence.queries, first, OWN), COUNT);
     const int per_head = at_least(blocks.y - blocks.x, 0), steps = per_head * (OF_KEYS ? a.group : 1);
     if constexpr (!OF_KEYS) find_delta();
     for (int s = 0; s < STAGES - 1; s++) {
@@ -82,18 +87,23 @@ struct Backward {
 
   __device__ void fetch_own() const {
     if constexpr (OF_KEYS) {
-      own.template fill<THREADS>(a.k.at(b, h / a.group, first), a.k.row, a.keys - first, a.width);
-      own_g.template fill<THREADS>(a.v.at(b, h / a.group, first), a.v.row, a.keys - first, a.value_width);
+      own.template fill<THREADS>(a.k.at(sequence.b, h / a.group, sequence.first_key + first), a.k.row,
+                                 sequence.keys - first, a.width);
+      own_g.template fill<THREADS>(a.v.at(sequence.b, h / a.group, sequence.first_key + first), a.v.row,
+                                   sequence.keys - first, a.value_width);
     } else {
-      own.template fill<THREADS>(a.q.at(b, h, first), a.q.row, a.queries - first, a.width);
-      own_g.template fill<THREADS>(to.g.at(b, h, first), to.g.row, a.queries - first, a.value_width);
+      own.template fill<THREADS>(a.q.at(sequence.b, h, sequence.first_query + first), a.q.row, sequence.queries - first,
+                                 a.width);
+      own_g.template fill<THREADS>(to.g.at(sequence.b, h, sequence.first_query + first), to.g.row,
+                                   sequence.queries - first, a.value_width);
     }
   }
 
   // The row sums of G times the output, which is in the ring's place meanwhile.
   __device__ void find_delta() {
     const OwnTile out{ring};
-    out.template fill<THREADS>(to.out.at(b, h, first), to.out.row, a.queries - first, a.value_width);
+    out.template fill<THREADS>(to.out.at(sequence.b, h, sequence.first_query + first), to.out.row,
+                               sequence.queries - first, a.value_width);
     commit_copies();
     wait_copies<0>();
     __syncthreads();
@@ -102,8 +112,8 @@ struct Backward {
       float sum = 0;
       for (int c = lane() % 4; c < OwnTile::CHUNKS; c += 4) sum += dot(own_g.chunk(mine, c), out.chunk(mine, c));
       delta[i] = row_sum(sum);
-      logsum[i] = query < a.queries ? to.logsum[number(h, query)] : 0;
-      if (lane() % 4 == 0 && query < a.queries) to.delta[number(h, query)] = delta[i];
+      logsum[i] = query < sequence.queries ? to.logsum[sequence.number(a, h, query)] : 0;
+      if (lane() % 4 == 0 && query < sequence.queries) to.delta[sequence.number(a, h, query)] = delta[i];
     }
     __syncthreads();
   }
@@ -126,18 +136,22 @@ struct Backward {
   __device__ void fetch(int head, int from, int stage) const {
     const OtherTile x{ring + stage * STAGE}, y{x.base + OtherTile::BYTES};
     if constexpr (OF_KEYS) {
-      x.template fill<THREADS>(a.q.at(b, head, from), a.q.row, a.queries - from, a.width);
-      y.template fill<THREADS>(to.g.at(b, head, from), to.g.row, a.queries - from, a.value_width);
+      x.template fill<THREADS>(a.q.at(sequence.b, head, sequence.first_query + from), a.q.row, sequence.queries - from,
+                               a.width);
+      y.template fill<THREADS>(to.g.at(sequence.b, head, sequence.first_query + from), to.g.row,
+                               sequence.queries - from, a.value_width);
       if (threadIdx.x < COUNT) {
-        const int i = static_cast<int>(threadIdx.x), bytes = from + i < a.queries ? 4 : 0;
-        const i64 at = number(head, from + i);
+        const int i = static_cast<int>(threadIdx.x), bytes = from + i < sequence.queries ? 4 : 0;
+        const i64 at = sequence.number(a, head, from + i);
         copy_word(y.base + OtherTile::BYTES + 4 * i, to.logsum + at, bytes);
         copy_word(y.base + OtherTile::BYTES + 4 * (COUNT + i), to.delta + at, bytes);
       }
       __syncwarp();
     } else {
-      x.template fill<THREADS>(a.k.at(b, head / a.group, from), a.k.row, a.keys - from, a.width);
-      y.template fill<THREADS>(a.v.at(b, head / a.group, from), a.v.row, a.keys - from, a.value_width);
+      x.template fill<THREADS>(a.k.at(sequence.b, head / a.group, sequence.first_key + from), a.k.row,
+                               sequence.keys - from, a.width);
+      y.template fill<THREADS>(a.v.at(sequence.b, head / a.group, sequence.first_key + from), a.v.row,
+                               sequence.keys - from, a.value_width);
     }
   }
 
@@ -153,7 +167,7 @@ struct Backward {
   }
 
   __device__ void products(float (&p)[COUNT / 8][4], const OwnTile& mine, const OtherTile& other) const {
-#pragma unroll 4
+#pragma unroll(OF_KEYS ? 2 : 4)
     for (int i = 0; i < HEAD; i += STEP<T>) {
       const Left<T> left = left_along<T>(mine, row, i);
 #pragma unroll
@@ -182,7 +196,7 @@ struct Backward {
 
   // Products become weights (as they meet G), and their gradients those of the products.
   __device__ void weigh(float (&p)[COUNT / 8][4], float (&d)[COUNT / 8][4], int head, int from, u32 statistics) const {
-    const Scores<T> scores(a, b, head);
+    const Scores<T> scores(a, sequence, head);
     const int mine = first + row;
     const bool plain = OF_KEYS ? scores.plain(from, COUNT, mine, 16) : scores.plain(mine, 16, from, COUNT);
     const u64 kept = a.drops() ? drawn(scores, from) : ~0ull;
@@ -198,8 +212,8 @@ struct Backward {
         const float bent = p[n][j], factor = kept >> (4 * n + j) & 1 ? a.kept : 0;
         const float weight = exp2((plain ? bent * scores.factor : scores.score(bent, query, key)) - log);
         const float gradient = weight * (d[n][j] * factor - mean);
-        if (!OF_KEYS && to.bias.data != nullptr && query < a.queries && key < a.keys)
-          const_cast<float*>(to.bias.at(b, head))[query * to.bias.query + key * to.bias.key] = gradient;
+        if (!OF_KEYS && to.bias.data != nullptr && query < sequence.queries && key < sequence.keys)
+          const_cast<float*>(to.bias.at(sequence.b, head))[query * to.bias.query + key * to.bias.key] = gradient;
         p[n][j] = weight * factor;
         d[n][j] = a.softcap == 0 ? gradient : gradient * (1 - bent * bent);
       }
@@ -219,34 +233,39 @@ struct Backward {
 
   __device__ void finish() {
     if constexpr (OF_KEYS) {
-      put(sums, own, a.scale, to.k, h / a.group, a.keys, a.width);
-      put(value_sums, own_g, 1, to.v, h / a.group, a.keys, a.value_width);
+      put(sums, own, a.scale, to.k, h / a.group, a.width);
+      put(value_sums, own_g, 1, to.v, h / a.group, a.value_width);
     } else if (to.q.data != nullptr) {
-      put(sums, own, a.scale, to.q, h, a.queries, a.width);
+      put(sums, own, a.scale, to.q, h, a.width);
     }
   }
 
   // Sums to global memory, by way of the warp's rows in shared memory.
   __device__ void put(const float (&sum)[HEAD / 8][4], const OwnTile& tile, float scale, const Rows<T>& out, int head,
-                      int rows, int width) const {
+                      int width) const {
 #pragma unroll
     for (int n = 0; n < HEAD / 8; n++)
       for (int i = 0; i < 2; i++)
         tile.put_pair(row + 8 * i + lane_row(), 8 * n, lane_column(), sum[n][2 * i] * scale, sum[n][2 * i + 1] * scale);
     __syncwarp();
-    tile.template store<16>(out.at(b, head, first), out.row, row, rows - first, width);
+    const int at = (OF_KEYS ? sequence.first_key : sequence.first_query) + first;
+    tile.template store<16>(out.at(sequence.b, head, at), out.row, row, rows() - first, width);
   }
 };
 
 template <class T, int HEAD, Side SIDE>
 __device__ void attention_backward(const Attention<T>& a, const Gradients<T>& to) {
   extern __shared__ __align__(128) u8 shared[];
-  const int rows = SIDE == KEYS ? a.keys : a.queries, heads = SIDE == KEYS ? a.heads / a.group : a.heads;
-  const int blocks = ceil_div(rows, BackwardShape<T, HEAD>::OWN), number = static_cast<int>(blockIdx.x);
-  const int head = number / blocks, turn = number % blocks;  // those that meet most come first, if causal
-  const int block = SIDE == KEYS ? turn : blocks - 1 - turn;
-  Backward<T, HEAD, SIDE> backward(a, to, shared_address(shared), head / heads,
-                                   head % heads * (SIDE == KEYS ? a.group : 1), block * BackwardShape<T, HEAD>::OWN);
+  constexpr int OWN = BackwardShape<T, HEAD>::OWN;
+  const int* starts = SIDE == KEYS ? a.key_starts : a.starts;
+  Place place(starts, a.sequences, SIDE == KEYS ? a.keys : a.queries, SIDE == KEYS ? a.heads / a.group : a.heads, OWN);
+  if (SIDE == QUERIES && starts == nullptr)
+    place.block = ceil_div(a.queries, OWN) - 1 - place.block;  // most work first
+  __shared__ Sequence sequence;
+  if (threadIdx.x == 0) sequence = Sequence(a, place.b);
+  __syncthreads();
+  Backward<T, HEAD, SIDE> backward(a, to, shared_address(shared), sequence, place);
+  if (backward.first >= backward.rows()) return;
   backward.run();
   backward.finish();
 }

@@ -26,14 +26,20 @@ struct Forward {
   using KeyTile = Tile<T, KEYS, HEAD>;
 
   const Attention<T>& a;
+  const Sequence& sequence;  // in shared memory: registers are scarce
   Scores<T> scores;
   QueryTile q;
   KeyTile ring[2 * STAGES];  // of keys, of values
-  int b, h, first, row;      // row: the warp's first in the block
+  int h, first, row;         // row: the warp's first in the block
   float sums[M][HEAD / 8][4] = {}, top[M][2], total[M][2];
 
-  __device__ Forward(const Attention<T>& a, u32 shared, int b, int h, int first)
-      : a(a), scores(a, b, h), b(b), h(h), first(first), row(static_cast<int>(threadIdx.x) / 32 * 16 * M) {
+  __device__ Forward(const Attention<T>& a, u32 shared, const Sequence& sequence, const Place& place)
+      : a(a),
+        sequence(sequence),
+        scores(a, sequence, place.h),
+        h(place.h),
+        first(place.block * QUERIES),
+        row(static_cast<int>(threadIdx.x) / 32 * 16 * M) {
     q.base = shared;
     for (int i = 0; i < 2 * STAGES; i++) ring[i].base = shared + QueryTile::BYTES + i * KeyTile::BYTES;
     for (int m = 0; m < M; m++)
@@ -41,15 +47,16 @@ struct Forward {
   }
 
   __device__ void fetch(int block, int stage) const {
-    const int key = block * KEYS, rows = scores.keys - key;
+    const int key = block * KEYS, rows = sequence.keys - key, at = sequence.first_key + key;
     const KeyTile keys{ring[0].base + stage * 2 * KeyTile::BYTES}, values{keys.base + KeyTile::BYTES};
-    keys.template fill<Shape::THREADS>(a.k.at(b, h / a.group, key), a.k.row, rows, a.width);
-    values.template fill<Shape::THREADS>(a.v.at(b, h / a.group, key), a.v.row, rows, a.value_width);
+    keys.template fill<Shape::THREADS>(a.k.at(sequence.b, h / a.group, at), a.k.row, rows, a.width);
+    values.template fill<Shape::THREADS>(a.v.at(sequence.b, h / a.group, at), a.v.row, rows, a.value_width);
   }
 
   __device__ void run() {
-    q.template fill<Shape::THREADS>(a.q.at(b, h, first), a.q.row, a.queries - first, a.width);
-    const int2 blocks = scores.keys_of(first, left_of(a.queries, first, QUERIES), KEYS);
+    q.template fill<Shape::THREADS>(a.q.at(sequence.b, h, sequence.first_query + first), a.q.row,
+                                    sequence.queries - first, a.width);
+    const int2 blocks = scores.keys_of(first, left_of(sequence.queries, first, QUERIES), KEYS);
     for (int s = 0; s < STAGES - 1; s++) {
       if (blocks.x + s < blocks.y) fetch(blocks.x + s, s);
       commit_copies();
@@ -175,13 +182,13 @@ struct Forward {
                      sums[m][n][2 * i + 1] * factor);
       }
     __syncwarp();
-    q.template store<16 * M>(out.at(b, h, first), out.row, row, a.queries - first, a.value_width);
+    q.template store<16 * M>(out.at(sequence.b, h, sequence.first_query + first), out.row, row,
+                             sequence.queries - first, a.value_width);
     for (int m = 0; m < M; m++)
       for (int i = 0; i < 2; i++) {
         const int query = first + row + 16 * m + 8 * i + lane_row();
-        if (lane_column() == 0 && query < a.queries)
-          logsum[(static_cast<i64>(b) * a.heads + h) * a.queries + query] =
-              (top[m][i] == -infinity() ? 0 : top[m][i]) + log2f(total[m][i]);
+        if (lane_column() == 0 && query < sequence.queries)
+          logsum[sequence.number(a, h, query)] = (top[m][i] == -infinity() ? 0 : top[m][i]) + log2f(total[m][i]);
       }
   }
 };
@@ -190,9 +197,13 @@ template <class T, int HEAD>
 __device__ void attention_forward(const Attention<T>& a, const Rows<T>& out, float* logsum) {
   extern __shared__ __align__(128) u8 shared[];
   using Shape = ForwardShape<T, HEAD>;
-  const int blocks = ceil_div(a.queries, Shape::QUERIES), number = static_cast<int>(blockIdx.x);
-  const int block = blocks - 1 - number % blocks, head = number / blocks;  // those that see most come first
-  Forward<T, HEAD> forward(a, shared_address(shared), head / a.heads, head % a.heads, block * Shape::QUERIES);
+  Place place(a.starts, a.sequences, a.queries, a.heads, Shape::QUERIES);
+  if (a.starts == nullptr) place.block = ceil_div(a.queries, Shape::QUERIES) - 1 - place.block;  // most work first
+  __shared__ Sequence sequence;
+  if (threadIdx.x == 0) sequence = Sequence(a, place.b);
+  __syncthreads();
+  Forward<T, HEAD> forward(a, shared_address(shared), sequence, place);
+  if (forward.first >= forward.sequence.queries) return;
   forward.run();
   forward.finish(out, logsum);
 }

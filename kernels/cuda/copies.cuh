@@ -114,6 +114,23 @@ struct Tile {
     }
   }
 
+  // Likewise rows that lie anywhere: from(row) is where one begins; aligned: at a multiple of a chunk, all of them.
+  template <int THREADS, class From>
+  __device__ void gather(From from, bool aligned, int rows, int columns) const {
+    static_assert(ROWS * CHUNKS % THREADS == 0 && THREADS % CHUNKS == 0);
+    const int thread = static_cast<int>(threadIdx.x), column = thread % CHUNKS, first = thread / CHUNKS;
+    columns -= column * PER_CHUNK<T>;
+#pragma unroll 4
+    for (int row = first; row < first + ROWS; row += THREADS / CHUNKS) {
+      const T* chunk_from = from(row < rows ? row : 0) + column * PER_CHUNK<T>;
+      if (aligned)
+        copy_chunk(chunk(row, column), chunk_from, row < rows ? columns : 0);
+      else
+        load_chunk(chunk(row, column), chunk_from, row < rows ? columns : 0);
+    }
+    __syncwarp();
+  }
+
   // Let a warp store COUNT rows from `first` on to global memory, as far as there are `rows` and `columns`.
   template <int COUNT>
   __device__ void store(T* to, i64 stride, int first, int rows, int columns) const {

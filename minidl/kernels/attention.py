@@ -12,7 +12,7 @@ import numpy as np
 from .. import shapes
 from ..backend.random import Key
 from ..dispatch import Kernel, register
-from . import cpu
+from . import cache, cpu
 from .arrays import unless_float32
 
 _FAR = 2**40               # further than any key is
@@ -173,7 +173,7 @@ def _odd(arrays, params):
     return _odd_parameters(**params)
 
 
-def _odd_parameters(scale, offset, window_size, softcap, is_causal=True, dropout_p=0.0, dropout_key=None):
+def _odd_parameters(scale, is_causal, offset, window_size, softcap, dropout_p, dropout_key):
     numbers = isinstance(scale, (float, int, type(None))) and isinstance(softcap, (float, int))
     offset = 0 if offset is None else offset
     if not numbers or not all(isinstance(n, int) for n in (offset, *window_size)) or abs(offset) > _FAR:
@@ -256,20 +256,15 @@ register(Kernel("attention_packed.cpu", "attention_packed", "cpu", _packed, _pac
 
 def _odd_cache(arrays, params):
     query, key, value, lengths, table = arrays
-    if reason := unless_float32(query, key, value):
+    if reason := unless_float32(query, key, value) or cache.odd(query, key, value, table):
         return reason
-    if not (query.size and key.size and value.size):
-        return "empty arrays"
-    room = key.shape[2] * (1 if table is None else table.shape[1])
-    if query.shape[1] % key.shape[1] or table is None and len(key) != len(query):
-        return "shapes that do not fit"
-    if not 0 <= lengths.min() <= lengths.max() <= room:
+    if not 0 <= lengths.min() <= lengths.max() <= cache.room(key, table):
         return "lengths out of range"
     if table is not None:
-        used = table[np.arange(table.shape[1]) * key.shape[2] < lengths[:, None]]
-        if not 0 <= used.min(initial=0) <= used.max(initial=0) < len(key):
+        used = cache.used_pages(np, key, lengths, table)
+        if not 0 <= used.min() <= used.max() < len(key):
             return "pages out of range"
-    return _odd_parameters(offset=0, **params)
+    return cache.odd_parameters(**params)
 
 
 def _decode(xp, query, key, value, lengths, table, scale, window_size, softcap):
@@ -281,21 +276,6 @@ def _decode(xp, query, key, value, lengths, table, scale, window_size, softcap):
     return out, (out, logsum)
 
 
-def _decode_backward(xp, g, kept, query, key, value, lengths, table, scale, window_size, softcap):
-    settings = {"scale": scale, "is_causal": True, "offset": None, "window_size": window_size, "softcap": softcap,
-                "dropout_p": 0.0, "dropout_key": None}
-    if table is None:
-        found = _backward(xp, g, (kept[0], kept[1].ravel()), query, key, value, None, None, lengths, **settings)
-        return *found[:3], None, None
-    used = np.arange(table.shape[1]) * key.shape[2] < lengths[:, None]
-    table = np.where(used, table, 0)
-    laid_out = [cache[table].swapaxes(1, 2) for cache in (key, value)]             # (N, G, P, S, D)
-    rows = [a.reshape(*a.shape[:2], -1, a.shape[-1]) for a in laid_out]
-    gq, *found, _, _, _ = _backward(xp, g, (kept[0], kept[1].ravel()), query, *rows, None, None, lengths, **settings)
-    gradients = [np.zeros_like(key), np.zeros_like(value)]
-    for gradient, part, shape in zip(gradients, found, laid_out):
-        np.add.at(gradient, table, part.reshape(shape.shape).swapaxes(1, 2))
-    return gq, *gradients, None, None
+register(Kernel("decode_attention.cpu", "decode_attention", "cpu", _decode, cache.backward, _odd_cache))
 
-
-register(Kernel("decode_attention.cpu", "decode_attention", "cpu", _decode, _decode_backward, _odd_cache))
+from . import rotary  # noqa: E402, F401  (its kernel is of this family)

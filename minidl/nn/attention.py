@@ -4,6 +4,7 @@ import math
 from .. import ops
 from ..backend import random
 from ..errors import ArgumentError, ShapeError, message
+from ..op import as_tensor
 from . import init
 from .linear import Linear
 from .module import Module
@@ -52,7 +53,7 @@ class MultiheadAttention(Module):
             init.zeros_(self.out_proj.bias)
 
     def forward(self, query, key, value, key_padding_mask=None, need_weights=True, attn_mask=None,
-                average_attn_weights=True, is_causal=False):
+                average_attn_weights=True, is_causal=False, lengths=None):
         """Attend from each of L queries to S keys.
 
         Args:
@@ -62,6 +63,8 @@ class MultiheadAttention(Module):
             attn_mask (L, S) or (N h, L, S): bool, True where a query may NOT attend to a key; or floating: added.
             average_attn_weights: give the mean of the heads' weights.
             is_causal: query i attends to keys up to i only.
+            lengths (N): of the sequences of keys, if what is behind them is padding: says with less what
+                key_padding_mask says, and spares the work.
 
         Returns:
             the output, as `query`; and the weights (N, L, S), or (N, h, L, S) if not averaged, or None.
@@ -78,11 +81,14 @@ class MultiheadAttention(Module):
         drawn = random.default().next_key() if dropout else None
         weights = None
         if need_weights:
+            if lengths is not None:
+                within = ops.arange(k.shape[2], device=k.device) < as_tensor(lengths).reshape((-1, 1, 1, 1))
+                mask = within if mask is None else mask & within
             weights = self._weights(q, k, bias, mask, is_causal)
             y = (ops.dropout(weights, dropout, drawn) if dropout else weights) @ v
             weights = weights.mean(1) if average_attn_weights else weights
         else:
-            y = ops.attention(q, k, v, bias, mask, is_causal=is_causal, dropout_p=dropout, dropout_key=drawn)
+            y = ops.attention(q, k, v, bias, mask, lengths, is_causal=is_causal, dropout_p=dropout, dropout_key=drawn)
         y = y.permute_dims((0, 2, 1, 3) if self.batch_first else (2, 0, 1, 3))
         return self.out_proj(y.reshape((*y.shape[:2], self.embed_dim))), weights
 

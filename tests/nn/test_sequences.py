@@ -85,6 +85,8 @@ def test_attention_masks_hide_keys(batch_first):
              "causal": ({"is_causal": True}, np.tri(4, 5, dtype=bool))}
     both, later = masks["padding"][1] & masks["causal"][1], ~np.tri(4, 5, dtype=bool)
     masks["both"] = {"key_padding_mask": padding, "attn_mask": later}, both
+    masks["lengths"] = {"lengths": np.array([5, 3])}, masks["padding"][1]
+    masks["lengths and causal"] = {"lengths": np.array([5, 3]), "attn_mask": later}, both
     masks["heads"] = {"attn_mask": np.repeat(~both, 3, 0)}, both
     masks["added"] = {"attn_mask": np.where(later, -np.inf, 0).astype("f4"), "key_padding_mask": padding}, both
     given = [Tensor(x if batch_first else x.swapaxes(0, 1)) for x in (q, k, v)]

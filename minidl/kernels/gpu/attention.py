@@ -4,10 +4,8 @@ Arrays are read in place where rows, heads and batches begin at multiples of 8 e
 that. Packed sequences (T, H, D) are read as one (1, H, T, D) whose programs know where each begins.
 """
 from ...dispatch import Kernel, register
-from ...ops.attention import demand_lengths
-from ...ops.packed import demand_starts
 from .arrays import ALIGNMENT, multiplied
-from .heads import FAR, dropout, four, like, odd, plane, steps
+from .heads import FAR, by_heads, dropout, edges, ends, four, like, odd, plane, steps
 from .launch import cdiv, lacks, launch
 
 MULTIPLE = 8                           # VECTOR of kernels/triton/functions.py
@@ -122,10 +120,7 @@ def _odd(arrays, params):
 
 
 def _call(xp, query, key, value, bias, mask, lengths, *params):
-    if lengths is not None:
-        demand_lengths(lengths, key.shape[-2])
-        lengths = xp.array(lengths, "int32", order="C").ravel()
-    return _Call(xp, query, key, value, bias, mask, (None, None), lengths, *params)
+    return _Call(xp, query, key, value, bias, mask, (None, None), ends(xp, lengths, key.shape[-2]), *params)
 
 
 def _forward(xp, query, key, value, *rest):
@@ -140,22 +135,14 @@ def _backward(xp, g, kept, query, key, value, bias, mask, lengths, **params):
 
 # -- packed ----------------------------------------------------------------------------
 
-def _as_one(array):
-    """(T, H, D) as (1, H, T, D)."""
-    return array.swapaxes(0, 1)[None]
-
-
 def _odd_packed(arrays, params):
     query, key, value, *_ = arrays
-    return _odd((*map(_as_one, (query, key, value)), None, None, None), params)
+    return _odd((*map(by_heads, (query, key, value)), None, None, None), params)
 
 
 def _call_packed(xp, query, key, value, starts, key_starts, *params):
-    starts = [starts, starts if key_starts is None else key_starts]
-    for name, found, count in zip(("starts", "key_starts"), starts, (len(query), len(key))):
-        demand_starts(name, found, count)
-    starts = [xp.array(found, "int32", order="C") for found in starts]
-    return _Call(xp, *map(_as_one, (query, key, value)), None, None, starts, None, *params)
+    starts = edges(xp, starts, key_starts, len(query), len(key))
+    return _Call(xp, *map(by_heads, (query, key, value)), None, None, starts, None, *params)
 
 
 def _forward_packed(xp, query, key, value, *rest):
@@ -165,7 +152,7 @@ def _forward_packed(xp, query, key, value, *rest):
 
 def _backward_packed(xp, g, kept, query, key, value, starts, key_starts, **params):
     call = _call_packed(xp, query, key, value, starts, key_starts, *params.values())
-    *found, _ = call.backward(_as_one(g), *kept)
+    *found, _ = call.backward(by_heads(g), *kept)
     return *[a[0].swapaxes(0, 1)[..., :like.shape[-1]] for a, like in zip(found, (query, key, value))], None, None
 
 

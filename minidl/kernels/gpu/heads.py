@@ -3,6 +3,8 @@ from math import prod
 
 from ... import shapes
 from ...backend.random import Key
+from ...ops.attention import demand_lengths
+from ...ops.packed import demand_starts
 from .launch import lacks
 
 FAR = 2**28                            # lengths and places are below, so that sums of a few are integers of 32 bits
@@ -11,6 +13,17 @@ FAR = 2**28                            # lengths and places are below, so that s
 def four(array):
     """(batch, heads, length, width), as a view where strides allow it."""
     return array if array.ndim == 4 else array.reshape(prod(array.shape[:-3]), *array.shape[-3:])
+
+
+def rows(xp, array):
+    """Four axes, the elements of a row next to each other."""
+    array = four(array)
+    return array if array.strides[-1] == array.itemsize else xp.array(array, order="C")
+
+
+def by_heads(array):
+    """Packed rows (T, H, D) as (1, H, T, D)."""
+    return array.swapaxes(0, 1)[None]
 
 
 def like(xp, array, width):
@@ -47,6 +60,22 @@ def dropout(p, key):
 def _signed(word):
     """64 bits as a signed integer."""
     return (word ^ 1 << 63) - (1 << 63)
+
+
+def ends(xp, lengths, keys):
+    """Where the keys of sequences end, as kernels read it; None stays."""
+    if lengths is None:
+        return None
+    demand_lengths(lengths, keys)
+    return xp.array(lengths, "int32", order="C").ravel()
+
+
+def edges(xp, starts, key_starts, queries, keys):
+    """Where packed sequences of queries, and of keys, begin, as kernels read it."""
+    found = {"starts": (starts, queries), "key_starts": (starts if key_starts is None else key_starts, keys)}
+    for name, (where, count) in found.items():
+        demand_starts(name, where, count)
+    return [xp.array(where, "int32", order="C") for where, _ in found.values()]
 
 
 def odd(kernel, own, arrays, params):

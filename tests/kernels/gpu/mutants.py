@@ -86,19 +86,33 @@ SLIPS = {
         ("void fold(", "total *= fade;", "", "values"),
         ("void fold(", "peak == -infinity() ? 0 : peak", "peak", "values"),
         ("void finish(", "__syncwarp();", "", "race"),
-        ("void finish(", "lane_column() == 0 && query < a.queries", "lane_column() == 0", "fault"),
+        ("void finish(", "lane_column() == 0 && query < sequence.queries", "lane_column() == 0", "fault"),
         ("void finish(", "a.kept / total", "1 / total", "values")],
     ("cuda/attention.cuh", "attention", "float16"): [
         ("bool sees(", "distance <= a.behind", "distance < a.behind", "values"),
-        ("bool sees(", " && key < keys", "", "fault or values"),
+        ("bool sees(", " && key < sequence.keys", "", "fault or values")],
+    ("cuda/attention.cuh", "attention_packed", "float16"): [
+        ("i64 number(", " + first_query + query", " + query", "race or values"),
+        ("struct Place", "+ middle <= block", "+ middle < block", "unwritten or values")],
+    ("cuda/rows.cuh", "attention", "float16"): [
         ("float row_sum(", "(~0u, x, 2)", "(~0u, x, 1)", "values")],
+    ("cuda/decode.cu", "decode_attention", "float16"): [
+        ("void run(", "wait_copies<0>();", "", "race"),
+        ("void run(", "__syncthreads();", "", "race"),
+        ("void weigh(", "at <= own", "at < own", "values"),
+        ("void weigh(", "total[i] *= fade;", "", "values"),
+        ("void finish(", "chunk * Shape::WARPS + warp()", "warp()", "race"),
+        ("void join(", "__syncthreads();", "", "race")],
+    ("cuda/rotary.cu", "rotary", "float16"): [
+        ("void rotary(", "item >= p.items", "item > p.items", "fault"),
+        ("void rotary(", "u * sin + v * cos", "u * cos + v * sin", "values")],
     ("cuda/attention_backward.cu", "attention", "float16"): [
         ("void run()", "wait_copies<STAGES - 2>();", "", "race"),
         ("void run()", "__syncthreads();", "", "race"),
         ("void find_delta()", "wait_copies<0>();", "", "race"),
         ("void find_delta()", "__syncthreads();", "", "race"),
-        ("to.delta[number(h, query)] = delta[i];", "__syncthreads();", "", "race"),
-        ("void fetch(int head", "from + i < a.queries ? 4 : 0", "4", "fault"),
+        ("to.delta[sequence.number(a, h, query)] = delta[i];", "__syncthreads();", "", "race"),
+        ("void fetch(int head", "from + i < sequence.queries ? 4 : 0", "4", "fault"),
         ("void weigh(", "gradient * (1 - bent * bent)", "gradient", "values"),
         ("void weigh(", "d[n][j] * factor - mean", "d[n][j] * factor", "values"),
         ("void put(", "__syncwarp();", "", "race")],

@@ -22,6 +22,23 @@ def _attention(h, g, t, s, d, e, *planes):
     return [*[RANDOM.normal(size=shape) for shape in shapes], *planes, None, None, None][:6]
 
 
+def _padded(*lengths):
+    shapes = (len(lengths), 2, 70, 64), (len(lengths), 1, 131, 64), (len(lengths), 1, 131, 33)
+    return [*[RANDOM.normal(size=shape) for shape in shapes], None, None, np.array(lengths)]
+
+
+def _packed(queries, keys, h=2, g=1, d=64):
+    shapes = (sum(queries), h, d), (sum(keys), g, d), (sum(keys), g, d)
+    return [*[RANDOM.normal(size=shape) for shape in shapes], np.cumsum([0, *queries]), np.cumsum([0, *keys])]
+
+
+def _cache(lengths, h, g, t, size, d, e, pages=None):
+    caches = pages * len(lengths) + 1 if pages else len(lengths)
+    shapes = (len(lengths), h, t, d), (caches, g, size, d), (caches, g, size, e)
+    table = pages and RANDOM.permutation(caches)[:-1].reshape(-1, pages)
+    return [*[RANDOM.normal(size=shape) for shape in shapes], np.array(lengths), table]
+
+
 def _conv(n, c, h, w, o, groups, r, s):
     return [RANDOM.normal(size=(n, c, h, w)), RANDOM.normal(size=(o, c // groups, r, s)), RANDOM.normal(size=o)]
 
@@ -36,6 +53,19 @@ CASES = {
                        {"softcap": 3.0}),
     "attention dropout": ("attention", _attention(2, 2, 66, 67, 64, 64),
                           {"dropout_p": 0.3, "dropout_key": random.key(5)}),
+    "attention lengths": ("attention", _padded(131, 0, 66), {"window_size": (90, 5)}),
+    "attention lengths, last with last": ("attention", _padded(1, 70, 129), {"is_causal": True, "offset": None}),
+    "packed": ("attention_packed", _packed((1, 0, 130, 70), (1, 0, 130, 70)), {"is_causal": True}),
+    "packed, others of keys": ("attention_packed", _packed((5, 66, 0, 64), (70, 0, 3, 129)),
+                               {"is_causal": True, "offset": None, "softcap": 3.0}),
+    "packed dropout": ("attention_packed", _packed((66, 40), (30, 67)), {
+        "dropout_p": 0.3, "dropout_key": random.key(5)}),
+    "decode": ("decode_attention", _cache((300, 0, 129), 4, 2, 1, 300, 64, 64), {}),
+    "decode shared heads": ("decode_attention", _cache((70, 40), 20, 1, 1, 70, 128, 100), {"softcap": 3.0}),
+    "decode wide": ("decode_attention", _cache((66,), 2, 2, 1, 70, 256, 250), {"window_size": (40, 0)}),
+    "decode several": ("decode_attention", _cache((260, 2), 12, 2, 3, 270, 32, 40), {"window_size": (90, 0)}),
+    "decode pages": ("decode_attention", _cache((301, 16, 0, 17), 8, 2, 1, 16, 64, 64, pages=19), {}),
+    "decode odd pages": ("decode_attention", _cache((60, 7), 2, 1, 2, 7, 37, 29, pages=9), {}),
     "conv several blocks": ("conv2d", _conv(2, 20, 9, 8, 130, 1, 3, 3), {"padding": 1}),
     "conv dilated": ("conv2d", _conv(1, 20, 15, 14, 66, 2, 3, 2), {"dilation": (3, 2), "padding": 2, "groups": 2}),
     "conv overhang": ("conv2d", _conv(1, 4, 3, 3, 5, 1, 3, 3), {"padding": 5, "stride": 3}),
