@@ -106,9 +106,9 @@ register(Kernel("attention.cuda", "attention", "cuda", _forward, _backward, _odd
 
 
 def _odd_packed(arrays, params):
-    *packed, starts, key_starts = arrays
-    if len(starts) < 2 or key_starts is not None and len(starts) != len(key_starts):
-        return "no sequences, or others of keys"
+    *packed, starts, _ = arrays
+    if len(starts) < 2:
+        return "no sequences"
     return _odd((*map(by_heads, packed), None, None, None), params)
 
 
