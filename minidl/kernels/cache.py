@@ -47,7 +47,8 @@ def backward(xp, g, kept, query, key, value, lengths, table, scale, window_size,
     def grouped(array):                                # (N, G, heads that share keys, T, width)
         return xp.array(array.reshape(n, groups, h // groups, t, -1), "float32", order="C")
 
-    q, k, v, g, out, logsum = *map(grouped, (query,)), rows(key), rows(value), *map(grouped, (g, *kept))
+    q, k, v = grouped(query), rows(key), rows(value)
+    g, out, logsum = [grouped(a) for a in (g, *kept)]
     scores, slope = q @ k.swapaxes(-1, -2) * scale, scale
     if softcap:
         scores = xp.tanh(scores / softcap)
