@@ -102,7 +102,6 @@ def build(folder, of=None, targets=TARGETS, jobs=None):
 
 def _compile(folder, maker, family, target):
     """Compile one file's variants for one target; {(family, number): (what the manifest says, and of this target)}."""
-    os.environ["TRITON_DISABLE_LINE_INFO"] = "1"       # (two thirds of a binary would say where its source was)
     found = {}
     for number, variant in enumerate(variants(maker, family)):
         made = compiler(maker).compiled(variant, target)
