@@ -74,12 +74,11 @@ class ConvPositions(nn.Module):
     def __init__(self, width, taps, groups):
         fresh = nn.Conv1d(width, width, taps, padding=taps // 2, groups=groups)
         self.weight_v, self.bias, self.taps, self.groups = fresh.weight, fresh.bias, taps, groups
-        self.weight_g = nn.Parameter(ops.sqrt(ops.sum(fresh.weight * fresh.weight, (0, 1), keepdims=True)).detach())
+        self.weight_g = nn.Parameter(ops.vector_norm(fresh.weight.detach(), (0, 1), keepdims=True))
 
     def forward(self, x):
         """x (N, T, W) -> (N, T, W)."""
-        v = self.weight_v
-        weight = v * (self.weight_g / ops.sqrt(ops.sum(v * v, (0, 1), keepdims=True)))
+        weight = ops.weight_norm(self.weight_v, self.weight_g, 2)
         y = ops.conv1d(x.mT, weight, self.bias, 1, self.taps // 2, 1, self.groups)
         return ops.gelu(y[:, :, :x.shape[1]].mT)       # (an even number of taps makes a step too many)
 

@@ -47,13 +47,12 @@ class CausalConv(nn.Module):
     def __init__(self, inputs, outputs, kernel, dilation):
         fresh = nn.Conv1d(inputs, outputs, kernel)
         self.weight_v, self.bias, self.dilation = fresh.weight, fresh.bias, dilation
-        self.weight_g = nn.Parameter(ops.sqrt(ops.sum(fresh.weight * fresh.weight, (1, 2), keepdims=True)).detach())
+        self.weight_g = nn.Parameter(ops.vector_norm(fresh.weight.detach(), (1, 2), keepdims=True))
         self.reach = (kernel - 1) * dilation
 
     def weight(self):
         """The filters (O, I, R)."""
-        v = self.weight_v
-        return v * (self.weight_g / ops.sqrt(ops.sum(v * v, (1, 2), keepdims=True)))
+        return ops.weight_norm(self.weight_v, self.weight_g, 0)
 
     def forward(self, x, past=None):
         """x (N, I, T), past (N, I, reach): zeros unless given -> (N, O, T)."""
