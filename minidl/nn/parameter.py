@@ -1,7 +1,7 @@
 """What modules hold: parameters, which training changes, and buffers, which it does not."""
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import partial
+from functools import lru_cache, partial
 from numbers import Integral
 
 from .. import backend
@@ -30,6 +30,11 @@ def is_placeholder(array):
     return not getattr(array.flags, "writeable", True)         # (CuPy's arrays have no such flag: they always can)
 
 
+@lru_cache(4096)                   # models repeat their blocks
+def _placeholder(xp, shape, dtype):
+    return xp.broadcast_to(xp.zeros((), dtype), shape)
+
+
 def _values(op, data, shape):
     """A copy of `data`, or what an initialiser draws of this shape in the default dtype."""
     if any(not isinstance(n, Integral) or isinstance(n, bool) or n < 0 for n in shape):
@@ -44,7 +49,7 @@ def _values(op, data, shape):
         return data
     xp = backend.find().xp
     if _shapes_only.get():
-        return xp.broadcast_to(xp.zeros((), default_dtype()), shape)
+        return _placeholder(xp, shape, default_dtype())
     with memory_for(op, shape):
         return data(xp, shape, default_dtype())
 

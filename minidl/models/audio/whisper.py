@@ -114,11 +114,12 @@ class Layer(nn.Module):
         return x + self.dropout(self.fc2(self.fc1(self.norm3(x), self.act)))
 
 
-def sinusoids(length, width):
-    """Sines of all frequencies, then their cosines (length, width). The authors' code: `sinusoids`."""
+def sinusoids(xp, shape, dtype):
+    """Sines of all frequencies, then their cosines (length, width); an initialiser. The authors' code: `sinusoids`."""
+    length, width = shape
     steps = np.log(10000) / (width // 2 - 1)
-    angle = np.arange(length)[:, None] * np.exp(-steps * np.arange(width // 2))
-    return np.concatenate([np.sin(angle), np.cos(angle)], 1).astype(np.float32)
+    angle = xp.arange(length)[:, None] * xp.exp(-steps * xp.arange(width // 2))
+    return xp.concatenate([xp.sin(angle), xp.cos(angle)], 1).astype(dtype)
 
 
 def huggingface():
@@ -168,7 +169,7 @@ class WhisperForConditionalGeneration(TextModel):
         c, width = config, config.d_model
         self.config = config
         self.conv1, self.conv2 = nn.Conv1d(c.num_mel_bins, width, 3, 1, 1), nn.Conv1d(width, width, 3, 2, 1)
-        self.audio_position = nn.Parameter(sinusoids(c.max_source_positions, width), requires_grad=False)
+        self.audio_position = nn.Parameter(sinusoids, c.max_source_positions, width, requires_grad=False)
         self.encoder = nn.ModuleList(Layer(c, "encoder") for _ in range(c.encoder_layers))
         self.encoder_norm = nn.LayerNorm(width)
         self.word = nn.Parameter(nn.init.normal(std=c.init_std), c.vocab_size, width)
