@@ -95,16 +95,24 @@ def letterbox(image, size, fill=114, auto=False, scale_up=True, stride=32):
         image, scale, (left, top): pixel x of the image lies at x * scale + left.
     """
     image = _image("letterbox", image)
-    height, width = image.shape[:2]
-    scale = min(size[0] / height, size[1] / width)
-    scale = scale if scale_up else min(scale, 1.0)
-    inner = round(height * scale), round(width * scale)
-    spare = [(new - old) % stride if auto else new - old for new, old in zip(size, inner)]
-    if inner != (height, width):
+    scale, inner, borders = fitted(image.shape[:2], size, auto, scale_up, stride)
+    if inner != image.shape[:2]:
         image = resize_linear(image, inner)
-    before = [round(s / 2 - 0.1) for s in spare]
-    pads = [(b, round(s / 2 + 0.1)) for s, b in zip(spare, before)] + [(0, 0)] * (image.ndim - 2)
-    return np.pad(image, pads, constant_values=fill), scale, (before[1], before[0])
+    pads = [*borders, *[(0, 0)] * (image.ndim - 2)]
+    return np.pad(image, pads, constant_values=fill), scale, (borders[1][0], borders[0][0])
+
+
+def fitted(shape, size, auto=False, scale_up=True, stride=32):
+    """How `letterbox` lays an image of a shape (height, width) into a frame.
+
+    Returns:
+        scale, the image's (height, width) in the frame, and the borders ((top, bottom), (left, right)) around it.
+    """
+    scale = min(new / old for new, old in zip(size, shape))
+    scale = scale if scale_up else min(scale, 1.0)
+    inner = tuple([max(1, round(n * scale)) for n in shape])
+    spare = [(new - old) % stride if auto else new - old for new, old in zip(size, inner)]
+    return scale, inner, tuple([(round(s / 2 - 0.1), round(s / 2 + 0.1)) for s in spare])
 
 
 def normalized(image, mean, std):

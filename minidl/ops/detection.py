@@ -277,7 +277,7 @@ def soft_nms(xp, boxes, scores, /, sigma=0.5, score_threshold=0.001, iou_thresho
     return order[stays], lowered[stays]
 
 
-@primitive("boxes(N,4):float scores(N,K):float -> (M,4) (M) (M)", differentiable=False, synchronises=True)
+@primitive("boxes(N,4):float scores(N,K):float -> (M,4) (M) (M) (M)", differentiable=False, synchronises=True)
 def multiclass_nms(xp, boxes, scores, /, score_threshold=0.25, iou_threshold=0.45, max_detections=300,
                    multi_label=False, class_agnostic=False):
     """From a detector's raw boxes and class scores to detections: threshold, `nms` in each class, the best.
@@ -292,7 +292,7 @@ def multiclass_nms(xp, boxes, scores, /, score_threshold=0.25, iou_threshold=0.4
         class_agnostic: boxes of different classes remove each other, too.
 
     Returns:
-        boxes (M, 4), scores (M), labels (M) int64, best first.
+        boxes (M, 4), scores (M), labels (M) int64, and which of the N boxes they are (M) int64, best first.
     """
     if multi_label:
         box, label = xp.nonzero(scores > score_threshold)
@@ -302,7 +302,7 @@ def multiclass_nms(xp, boxes, scores, /, score_threshold=0.25, iou_threshold=0.4
     boxes, scores = boxes[box], scores[box, label]
     groups = xp.zeros_like(label) if class_agnostic else label
     kept = _survivors(xp, boxes, scores, groups, iou_threshold)[:max_detections]
-    return boxes[kept], scores[kept], label[kept]
+    return boxes[kept], scores[kept], label[kept], box[kept]
 
 
 # -- samples --------------------------------------------------------------------------

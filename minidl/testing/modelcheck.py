@@ -114,14 +114,33 @@ def token_example(model, rng, batch=4):
     return {"tokens": Tensor(rng.integers(0, model.config.vocab_size, (9, batch)))}
 
 
-EXAMPLES = {"image": image_example, "input_ids": text_example, "input_features": speech_example,
+def detection_example(model, rng, batch=4):
+    """Images of gray noise with a bright square each, the last without, and where they are."""
+    c, size = model.config, 64
+    images = 0.1 * rng.random((batch, c.in_channels, size, size), np.float32)
+    targets = []
+    for i, image in enumerate(images):
+        x, y, side = rng.integers(4, 30, 3)
+        boxes = np.array([[x, y, x + side, y + side]] if i < batch - 1 else np.zeros((0, 4)), np.float32)
+        masks = np.zeros((len(boxes), size, size), bool)
+        masks[:, y:y + side, x:x + side] = True
+        image[:, masks.any(0)] += 0.8
+        targets.append({"boxes": boxes, "labels": np.full(len(boxes), i % c.num_classes), "masks": masks})
+    return {"images": Tensor(images), "targets": targets, "score_threshold": 0.0}
+
+
+    """What a model gives that has gradients, classes last: logits of classes, or features; its loss; or boxes."""
             "input_values": wave_example, "past_values": series_example, "x": sequence_example,
             "tokens": token_example}
 
 
 def results(model, example):
-    """What a model gives that has gradients, classes last: logits of classes, or features."""
+    """What a model gives that has gradients, classes last: logits of classes, or features; or its loss; or boxes."""
     output = model(**example)
+    if type(output) is dict:                           # (losses)
+        return [sum(output.values())]
+    if isinstance(output, list):                       # (detections)
+        return [ops.concat([found[name] for found in output]) for name in output[0] if name != "labels"]
     if isinstance(output, Tensor):                     # (classes of pixels stand behind the batch)
         return [ops.permute_dims(output, (0, *range(2, output.ndim), 1)) if output.ndim == 4 else output]
     found = [output[name] for name in output.keys() if name not in ("loss", "encoder_last_hidden_state")]
@@ -158,11 +177,17 @@ def check_batch(model_class, task):
     count = next(iter(example.values())).shape[axis]
     with no_grad():
         together = results(model, example)
-        ones = [results(model, {name: ops.take(x, Tensor([i]), axis) for name, x in example.items()})
-                for i in range(count)]
+        ones = [results(model, {name: _item(x, i, axis) for name, x in example.items()}) for i in range(count)]
     for k, whole in enumerate(together):
         alone = np.concatenate([one[k].numpy() for one in ones], axis)
         np.testing.assert_allclose(whole.numpy(), alone, rtol=0, atol=1e-5 * np.abs(alone).max())
+
+
+def _item(value, i, axis):
+    """One item of a batch, as a batch of one."""
+    if isinstance(value, Tensor):
+        return ops.take(value, Tensor([i]), axis)
+    return value[i:i + 1] if isinstance(value, list) else value
 
 
 def check_evaluation(model_class, task):
@@ -181,9 +206,9 @@ def check_learns(model_class, task, steps=60):
     """A few steps on one batch lower the loss by a good part: each output learns what its input tells."""
     model, example = tiny(model_class, task)
     (first, *_), rng = results(model, example), np.random.default_rng(2)
-    if first.shape[-1] == 1 or first.ndim < 2:
+    if first.ndim and (first.shape[-1] == 1 or first.ndim < 2):
         return
-    labels = rng.integers(0, first.shape[-1], first.shape[:-1])
+    labels = rng.integers(0, first.shape[-1], first.shape[:-1]) if first.ndim else None
     given = next(iter(example.values())).numpy()
     if given.ndim == 4 and first.ndim == 4:            # (pixels)
         labels = (given[:, 0] > 0).astype(np.int64)
@@ -191,8 +216,9 @@ def check_learns(model_class, task, steps=60):
         labels = given % first.shape[-1]
     optimizer, losses = optim.AdamW(model.parameters(), lr=3e-3 if "image" in task else 1e-2), []
     for _ in range(steps):
-        output = results(model, example)[0]
-        loss = ops.cross_entropy(output.reshape((-1, output.shape[-1])), Tensor(labels.reshape(-1)))
+        loss = results(model, example)[0]
+        if loss.ndim:
+            loss = ops.cross_entropy(loss.reshape((-1, loss.shape[-1])), Tensor(labels.reshape(-1)))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

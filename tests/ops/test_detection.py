@@ -158,10 +158,11 @@ def test_detections_of_many_classes(multi_label, class_agnostic):
     for s, i, k in sorted(found, reverse=True):
         if not any(iou(b[i], b[j])[0] > 0.3 and (class_agnostic or k == c) for _, j, c in want):
             want.append((s, i, k))
-    got, confidence, label = ops.multiclass_nms(b, scores, 0.4, 0.3, 6, multi_label, class_agnostic)
+    got, confidence, label, index = ops.multiclass_nms(b, scores, 0.4, 0.3, 6, multi_label, class_agnostic)
     np.testing.assert_array_equal(got.numpy(), [b[i] for _, i, _ in want[:6]])
     np.testing.assert_array_equal(confidence.numpy(), [s for s, _, _ in want[:6]])
     assert list(label.numpy()) == [k for _, _, k in want[:6]]
+    assert list(index.numpy()) == [i for _, i, _ in want[:6]]
 
 
 def test_refusals_say_what_is_wrong():

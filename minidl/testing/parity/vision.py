@@ -105,10 +105,10 @@ def detections(case, name, variant):
     confidence, overlap = (float(re.search(rf"{w} (\.\d+)", own + text)[1]) for w in ("conf", "iou"))
     limit = re.search(r"max_det (\d+)", text)
     boxes = ops.box_convert(Tensor(pred[:, :4].copy()), "cxcywh", "xyxy")
-    boxes, scores, labels = ops.multiclass_nms(boxes, Tensor(pred[:, 4:].copy()), confidence, overlap,
-                                               max_detections=int(limit[1]) if limit else 300,
-                                               multi_label=variant == "_multilabel",
-                                               class_agnostic=variant == "_agnostic")
+    boxes, scores, labels, _ = ops.multiclass_nms(boxes, Tensor(pred[:, 4:].copy()), confidence, overlap,
+                                                  max_detections=int(limit[1]) if limit else 300,
+                                                  multi_label=variant == "_multilabel",
+                                                  class_agnostic=variant == "_agnostic")
     case.outputs[name] = _ordered(case.outputs[name])
     return _ordered(np.concatenate([boxes.numpy(), scores.numpy()[:, None], labels.numpy()[:, None]], 1).astype("f4"))
 
