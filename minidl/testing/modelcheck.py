@@ -129,13 +129,14 @@ def detection_example(model, rng, batch=4):
     return {"images": Tensor(images), "targets": targets, "score_threshold": 0.0}
 
 
-    """What a model gives that has gradients, classes last: logits of classes, or features; its loss; or boxes."""
+EXAMPLES = {"image": image_example, "images": detection_example, "input_ids": text_example,
+            "input_features": speech_example,
             "input_values": wave_example, "past_values": series_example, "x": sequence_example,
             "tokens": token_example}
 
 
 def results(model, example):
-    """What a model gives that has gradients, classes last: logits of classes, or features; or its loss; or boxes."""
+    """What a model gives that has gradients, classes last: logits of classes, or features; its loss; or boxes."""
     output = model(**example)
     if type(output) is dict:                           # (losses)
         return [sum(output.values())]
