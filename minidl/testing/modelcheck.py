@@ -105,8 +105,11 @@ def series_example(model, rng, batch=4):
 
 
 def sequence_example(model, rng, batch=4):
-    """Sequences (N, C, T)."""
-    return {"x": Tensor(rng.standard_normal((batch, model.config.in_channels, 17), np.float32))}
+    """Sequences (N, C, T), or of tokens (N, T), of several lengths."""
+    c, lengths = model.config, Tensor(np.arange(17, 17 - batch, -1))
+    x = rng.integers(0, c.vocab_size, (batch, 17)) if getattr(c, "vocab_size", 0) else (
+        rng.standard_normal((batch, c.in_channels, 17), np.float32))
+    return {"x": Tensor(x), "lengths": lengths}
 
 
 def token_example(model, rng, batch=4):
@@ -129,10 +132,27 @@ def detection_example(model, rng, batch=4):
     return {"images": Tensor(images), "targets": targets, "score_threshold": 0.0}
 
 
+def recording_example(model, rng, batch=4):
+    """Waves (N, S), the last frame of each not full."""
+    return {"wave": Tensor(rng.standard_normal((batch, 3 * model.config.frame - 5), np.float32))}
+
+
+def spectrum_example(model, rng, batch=4):
+    """Energies (N, T, M)."""
+    return {"mel": Tensor(rng.random((batch, 9, model.config.n_mels), np.float32))}
+
+
+def spelling_example(model, rng, batch=4):
+    """Letters of words, and phonemes, the first the one that begins them."""
+    c = model.config
+    letters, phonemes = rng.integers(3, c.letters, (batch, 7)), rng.integers(4, c.phonemes, (batch, 6))
+    return {"letters": Tensor(letters), "phonemes": Tensor(phonemes), "lengths": Tensor(np.arange(7, 7 - batch, -1))}
+
+
 EXAMPLES = {"image": image_example, "images": detection_example, "input_ids": text_example,
             "input_features": speech_example,
             "input_values": wave_example, "past_values": series_example, "x": sequence_example,
-            "tokens": token_example}
+            "tokens": token_example, "wave": recording_example, "mel": spectrum_example, "letters": spelling_example}
 
 
 def results(model, example):

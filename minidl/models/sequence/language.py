@@ -12,8 +12,7 @@ from ...errors import ArgumentError, message
 from ..config import ModelConfig
 from ..model import Model
 from ..registry import family
-
-CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
+from .recurrent import CELLS
 
 
 @dataclass(frozen=True)

@@ -129,9 +129,11 @@ class TCN(Model):
         """What `forward` gives, of the next steps x (N, C, T) of a sequence -> (N, K)."""
         return self.linear(self.features(x, state)[:, :, -1])
 
-    def forward(self, x):
-        """x (N, C, T) -> logits (N, num_classes), from the last step."""
-        return self.linear(self.features(x)[:, :, -1])
+    def forward(self, x, lengths=None):
+        """x (N, C, T) -> logits (N, num_classes), from the last step: that of each sequence's own length (N)."""
+        y = self.features(x)
+        y = y[:, :, -1] if lengths is None else y[ops.arange(len(x)), :, lengths - 1]
+        return self.linear(y)
 
 
 @family(TCN, "sequence", "Bai, Kolter, Koltun 2018, arXiv:1803.01271")()
