@@ -1,0 +1,1 @@
+"""Diffusion: schedulers, networks that take noise away, and what trains them."""
