@@ -24,32 +24,47 @@ class MaskTokens:
     """Hides some tokens, which are to be told from the others: 8 of 10 behind the mask, 1 behind any token.
 
     Source: Devlin et al. 2018, arXiv:1810.04805, section 3.1, task 1. Drawn anew every epoch, as in Liu et al. 2019,
-    arXiv:1907.11692, section 4.1.
+    arXiv:1907.11692, section 4.1. Whole words: Cui et al. 2019, arXiv:1906.08101.
 
     Args:
         tokenizer: with a mask token; its special tokens are never hidden.
-        probability: that a token is.
+        probability: that a token is, or a word.
+        whole_words: hide all tokens of a word, or none.
 
     Raises:
-        ArgumentError: there is no mask token, or no such probability.
+        ArgumentError: there is no mask token, no such probability, or the tokens do not tell where words begin.
     """
 
-    def __init__(self, tokenizer, probability=0.15):
+    def __init__(self, tokenizer, probability=0.15, whole_words=False):
         if tokenizer.mask_token_id is None:
             raise ArgumentError(message("MaskTokens", "tokenizer", "one with a mask token", "none"))
         self.probability = number("MaskTokens", "probability", probability, 0, 1)
         self.mask, self.special = tokenizer.mask_token_id, tokenizer.all_special_ids
         self.vocabulary = np.setdiff1d(np.arange(len(tokenizer)), self.special)
+        self.begins = _word_beginnings(tokenizer) if whole_words else np.ones(len(tokenizer), bool)
+        self.begins[self.special] = True
 
     def __call__(self, item, key):
         """A row (T), key -> the item with other input_ids, and labels: the tokens that were hidden, else -100."""
         row = _row(item)
         chosen, how = random.uniform(np, key, (2, len(row)), dtype="float64")
-        hidden = (chosen < self.probability) & ~np.isin(row, self.special)
+        word = np.maximum.accumulate(np.where(self.begins[row], np.arange(len(row)), 0))       # where each one's begins
+        hidden = (chosen[word] < self.probability) & ~np.isin(row, self.special)
         other = self.vocabulary[random.integers(np, random.fold_in(key, 1), (len(row),), 0, len(self.vocabulary))]
         seen = np.where(how < 0.8, self.mask, np.where(how < 0.9, other, row))
         return {**(item if isinstance(item, dict) else {}), "input_ids": np.where(hidden, seen, row).tolist(),
                 "labels": np.where(hidden, row, IGNORED).tolist()}
+
+
+def _word_beginnings(tokenizer):
+    """(V) bool: does a word begin with this token? By WordPiece's "##", or by the space that others keep in front."""
+    tokens = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    pieces = np.array([token.startswith("##") for token in tokens])
+    spaces = np.array([token.startswith(("\u0120", "\u2581")) for token in tokens])
+    if not (pieces.any() or spaces.any()):
+        raise ArgumentError(message("MaskTokens", "tokenizer", "tokens that tell where words begin, for whole_words",
+                                    "none with ##, or a space in front"))
+    return ~pieces if pieces.any() else spaces
 
 
 class CorruptSpans:

@@ -33,6 +33,23 @@ def test_a_share_of_tokens_is_hidden_and_never_a_special_one(trained):
     assert hide(row, key(1))["labels"] == found["labels"] != hide(row, key(2))["labels"]
 
 
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+def test_words_are_hidden_whole(legacy, kind):
+    """What the tokenizer itself calls a word is the independent judge: it is hidden or it is not."""
+    t = load_tokenizer(legacy(kind))
+    whole, apart = MaskTokens(t, whole_words=True), MaskTokens(t)
+    text = " ".join(word for word in " ".join(TEXTS[:120]).split() if word.isalpha())
+    encoded = t(text)
+    words = np.array([-1 if word is None else word for word in encoded.word_ids(0)])
+    torn = []
+    for hide in (whole, apart):
+        hidden = np.array(hide(encoded["input_ids"], key(3))["labels"]) != -100
+        shares = [hidden[words == word].mean() for word in range(words.max() + 1)]
+        torn.append(sum(0 < share < 1 for share in shares))
+        assert abs(np.mean(shares) - 0.15) < 0.05
+    assert torn[0] == 0 < torn[1]
+
+
 @pytest.fixture(scope="module")
 def t5(legacy):
     return load_tokenizer(legacy("t5"))
