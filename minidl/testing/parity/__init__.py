@@ -50,4 +50,16 @@ def runs(*families):
 
 __all__ = ["Case", "RUNNERS", "Run", "cases", "load", "runs"]
 
-from . import audio, classification, diffusion, layers, optimizers, recurrent, segmentation, sequence, text, vision  # noqa: E402, F401  (each registers its runners)
+from . import (  # noqa: E402, F401  (each registers its runners)
+    audio,
+    classification,
+    diffusion,
+    generative,
+    layers,
+    optimizers,
+    recurrent,
+    segmentation,
+    sequence,
+    text,
+    vision,
+)

@@ -1,0 +1,1 @@
+"""Models that make images, and those that judge them."""

@@ -1,0 +1,69 @@
+"""Networks that make images, and those that judge them."""
+from copy import deepcopy
+
+from ... import Tensor, ops
+from ...models.generative.cyclegan import ResNetGenerator, ResNetGeneratorConfig
+from ...models.generative.dcgan import DCGANConfig, DCGANDiscriminator, DCGANGenerator
+from ...models.generative.patchgan import PatchGAN, PatchGANConfig
+from ...models.generative.pix2pix import UNetGenerator, UNetGeneratorConfig
+from ...models.generative.vae import VAE, VAEConfig, divergence, log_bernoulli
+from . import Run, runs
+from .classification import loaded
+
+
+@runs("dcgan_g")
+def dcgan_generator(case):
+    """pytorch/examples' Generator."""
+    c = case.config
+    model = loaded(DCGANGenerator(DCGANConfig(64, c["nc"], c["nz"], c["ngf"])), case)
+    return Run({"img": model(Tensor(next(iter(case.inputs.values()))))}, model=model)
+
+
+@runs("dcgan_d")
+def dcgan_discriminator(case):
+    """pytorch/examples' Discriminator."""
+    model = loaded(DCGANDiscriminator(DCGANConfig(64, case.config["nc"], width=case.config["ndf"])), case)
+    scores = model(Tensor(next(iter(case.inputs.values()))))
+    return Run({"logit": scores, "p": ops.sigmoid(scores)}, model=model)
+
+
+@runs("pix2pix_g")
+def unet(case):
+    """pytorch-CycleGAN-and-pix2pix's UnetGenerator."""
+    c, x = case.config, Tensor(next(iter(case.inputs.values())))
+    outputs = case.meta["outputs"]["y_eval"]["shape"][1]
+    config = UNetGeneratorConfig(x.shape[1], outputs, c["ngf"], c["num_downs"], c["norm"], dropout=0.0)
+    model = loaded(UNetGenerator(config), case)
+    by_batch = deepcopy(model).train()(ops.concat([x, x[..., ::-1]], 0))       # (a copy: running statistics move)
+    return Run({"y_eval": model(x), "y_bn_batchstats": by_batch}, model=model)
+
+
+@runs("cyclegan_g")
+def resnet(case):
+    """pytorch-CycleGAN-and-pix2pix's ResnetGenerator."""
+    c, x = case.config, Tensor(next(iter(case.inputs.values())))
+    config = ResNetGeneratorConfig(x.shape[1], case.meta["outputs"]["y"]["shape"][1], c["ngf"], c["n_blocks"],
+                                   c["norm"], c["padding"])
+    model = loaded(ResNetGenerator(config), case)
+    return Run({"y": model(x)}, model=model)
+
+
+@runs("pix2pix_d", "cyclegan_d")
+def patchgan(case):
+    """pytorch-CycleGAN-and-pix2pix's NLayerDiscriminator."""
+    c, x = case.config, Tensor(next(iter(case.inputs.values())))
+    config = PatchGANConfig(c.get("input_nc", x.shape[1]), c["ndf"], c["n_layers"], c["norm"])
+    model = loaded(PatchGAN(config), case)
+    return Run({"y": model(x)}, model=model)
+
+
+@runs("vae_mlp")
+def vae(case):
+    """pytorch/examples' VAE."""
+    pixels, hidden, latent = case.config["dims"]
+    model = loaded(VAE(VAEConfig(1, pixels, hidden, latent)), case)
+    x = Tensor(case.inputs["x"])
+    found = model(x, Tensor(case.inputs["eps"]))
+    logits = model.decode(model.latent(found.mu, found.logvar, Tensor(case.inputs["eps"])))
+    loss = ops.sum(divergence(found.mu, found.logvar) - log_bernoulli(x, logits))
+    return Run({"recon": found.reconstruction, "mu": found.mu, "logvar": found.logvar, "elbo_loss": loss}, model=model)
