@@ -229,7 +229,7 @@ def check_evaluation(model_class, task):
 
 
 def goal(first, given, task):
-    """A loss of a model's first output, or None: its own, where that is what it gives; of classes, told or drawn;
+    """A loss of a model's first output, None where none is known: its own, where that is what it gives; of classes, told or drawn;
     of what makes images, how far it is from pictures or scores that are wanted."""
     rng, given = np.random.default_rng(2), given.numpy()
     if not first.ndim:
