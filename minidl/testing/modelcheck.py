@@ -229,8 +229,8 @@ def check_evaluation(model_class, task):
 
 
 def goal(first, given, task):
-    """A loss of a model's first output, None where none is known: its own, where that is what it gives; of classes, told or drawn;
-    of what makes images, how far it is from pictures or scores that are wanted."""
+    """A loss of a model's first output: its own, where that is what it gives; of classes, told or drawn; of what makes
+    images, how far it is from pictures or scores that are wanted. None: there is no such loss."""
     rng, given = np.random.default_rng(2), given.numpy()
     if not first.ndim:
         return lambda loss: loss
