@@ -18,7 +18,9 @@ from .model import Model
 
 # Where models are registered, a module an architecture; loaded when the first name is asked for.
 MODULES = ("vision.resnet", "vision.efficientnet", "vision.vit", "vision.unet",
-           "vision.deeplabv3plus", "text.bert", "text.roberta", "text.distilbert", "text.electra", "text.gpt2",
+           "vision.deeplabv3plus",
+           "detection.yolov3", "detection.yolov5",
+           "text.bert", "text.roberta", "text.distilbert", "text.electra", "text.gpt2",
            "text.gpt_neo", "text.opt", "text.t5", "text.bart", "text.mbart", "text.marian",
            "audio.whisper", "audio.wav2vec2", "audio.speaker", "audio.silero", "sequence.recurrent", "sequence.tcn",
            "sequence.language", "sequence.phonemes", "sequence.timeseries",

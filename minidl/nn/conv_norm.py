@@ -21,29 +21,34 @@ def conv_norm(x, conv, norm, activation="none"):
     if norm.training or tape.recording() or not norm.track_running_stats or conv.padding_mode != "zeros" \
             or conv._hooks is not None or norm._hooks is not None:
         return ACTIVATIONS[activation](norm(conv(x)))
-    weight, bias = _folded(conv, norm)
+    parts = conv.weight, conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var
+    weight, bias = remembered(norm, parts, lambda: folded(conv, norm))
     fused, last = (activation, "none") if activation in FUSED else ("none", activation)
     y = ops.conv2d_activation(x, weight, bias, None, conv.stride, conv.pads(x.shape), conv.dilation, conv.groups, fused)
     return ACTIVATIONS[last](y)
 
 
-def _folded(conv, norm):
-    """(weight (O, I, R, S), bias (O)) of the convolution that is both.
+def folded(conv, norm):
+    """(weight (O, I, R, S), bias (O)) of the convolution that is a Conv2d and the norm behind it, in evaluation.
 
     Source: Jacob et al. 2017, arXiv:1712.05877, section 3.2, eq. 14.
     """
-    parts = conv.weight, conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var
+    scale = ops.rsqrt(norm.running_var + norm.eps)
+    scale = scale if norm.weight is None else scale * norm.weight
+    shift = -norm.running_mean if conv.bias is None else conv.bias - norm.running_mean
+    shift = shift * scale if norm.bias is None else shift * scale + norm.bias
+    weight = conv.weight * ops.reshape(scale, (-1, *[1] * (conv.weight.ndim - 1)))
+    return weight.detach(), shift.detach()
+
+
+def remembered(owner, parts, make):
+    """make(), kept with a module for as long as nothing changes the tensors (or None) that it is made of."""
     arrays = [p.data for p in parts if p is not None]
     state = [(a, tape.mutations.get(id(tape.owner(a)), (0,))[0]) for a in arrays]
-    kept = vars(norm).get("_fold")
+    kept = vars(owner).get("_fold")
     if kept is None or not _same(kept[0], state):
-        scale = ops.rsqrt(norm.running_var + norm.eps)
-        scale = scale if norm.weight is None else scale * norm.weight
-        shift = -norm.running_mean if conv.bias is None else conv.bias - norm.running_mean
-        shift = shift * scale if norm.bias is None else shift * scale + norm.bias
-        weight = conv.weight * ops.reshape(scale, (-1, *[1] * (conv.weight.ndim - 1)))
-        vars(norm)["_fold"] = kept = state, weight.detach(), shift.detach()
-    return kept[1:]
+        vars(owner)["_fold"] = kept = state, make()
+    return kept[1]
 
 
 def _same(kept, state):

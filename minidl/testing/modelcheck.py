@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import Tensor, ops, optim
 from ..models import load_weights
+from ..models.detection.detector import Detector
 from ..models.registry import find
 from ..tape import no_grad
 
@@ -129,7 +130,7 @@ def detection_example(model, rng, batch=4):
         masks[:, y:y + side, x:x + side] = True
         image[:, masks.any(0)] += 0.8
         targets.append({"boxes": boxes, "labels": np.full(len(boxes), i % c.num_classes), "masks": masks})
-    return {"images": Tensor(images), "targets": targets, "score_threshold": 0.0}
+    return {"images": Tensor(images), "targets": targets}
 
 
 def recording_example(model, rng, batch=4):
@@ -162,6 +163,9 @@ EXAMPLES = {"image": image_example, "images": detection_example, "latent": laten
 
 def results(model, example):
     """What a model gives that has gradients, classes last: logits of classes, or features; its loss; or boxes."""
+    if isinstance(model, Detector) and not model.training:         # (which boxes are kept may hang on the last bit)
+        images = example["images"]
+        return [*model.decode(model.forward_raw(images), images.shape[2:])]
     output = model(**example)
     if type(output) is dict:                           # (losses)
         return [sum(output.values())]

@@ -1,4 +1,5 @@
-"""Names of classes, a line each: imagenet.txt (1000, words of WordNet 3.0 joined by commas), voc.txt (21)."""
+"""Names of classes, a line each: imagenet.txt (1000, words of WordNet 3.0 joined by commas), voc.txt (21),
+coco.txt (80 of 2017)."""
 from functools import cache
 from pathlib import Path
 
@@ -7,13 +8,13 @@ from ...errors import ArgumentError, message
 
 @cache
 def labels(name):
-    """The names of the classes of a list, "imagenet" or "voc", as a tuple in the order of the labels.
+    """The names of the classes of a list, "imagenet", "voc" or "coco", as a tuple in the order of the labels.
 
     Raises:
         ArgumentError: there is no such list.
 
     Source: Miller 1995, "WordNet: A Lexical Database for English"; Everingham et al. 2010, "The PASCAL Visual Object
-    Classes Challenge".
+    Classes Challenge"; Lin et al. 2014, "Microsoft COCO", arXiv:1405.0312.
     """
     path = Path(__file__).with_name(f"{name}.txt")
     if not path.exists():

@@ -62,4 +62,5 @@ from . import (  # noqa: E402, F401  (each registers its runners)
     sequence,
     text,
     vision,
+    yolo,
 )

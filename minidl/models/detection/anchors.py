@@ -1,0 +1,151 @@
+"""Heads with anchors: at every cell of every map, boxes that stretch a few given ones.
+
+Sources: Redmon, Farhadi 2016, "YOLO9000", arXiv:1612.08242, section 2, and 2018, "YOLOv3", arXiv:1804.02767, section
+2.1, for anchors and logistic centres; Bochkovskiy, Wang, Liao 2020, "YOLOv4", arXiv:2004.10934, section 3.4, for
+centres that reach beyond their cell; the public description of YOLOv5's outputs, xy = 2 s - 0.5 and wh = (2 s)^2
+anchors, of sigmoids s, and of its targets; Lin et al. 2017, "Focal Loss", arXiv:1708.02002, section 4.1, for biases
+that start with rare objects.
+"""
+import math
+
+import numpy as np
+
+from ... import nn, ops
+from ...tensor import Tensor
+from .yolo import cells
+
+
+class AnchorHead(nn.Module):
+    """A 1x1 convolution for each map: x, y, width, height, objectness and classes of A boxes a cell.
+
+    Args:
+        channels: of the maps it reads, fine to coarse.
+        num_classes: K.
+        anchors: for each map (w1, h1, w2, h2, ...) in pixels.
+        strides: pixels per cell of each map.
+        gains: what the losses of boxes, objectness and classes count.
+    """
+
+    def __init__(self, channels, num_classes, anchors, strides, gains=(0.05, 1.0, 0.5)):
+        self.channels, self.num_classes, self.pixels = tuple(channels), num_classes, tuple(map(tuple, anchors))
+        self.strides, self.gains = tuple(strides), tuple(gains)
+        boxes = np.array(anchors, np.float32).reshape(len(strides), -1, 2)
+        self.anchors = nn.Buffer(Tensor(boxes / np.array(strides, np.float32)[:, None, None]))
+        self.m = nn.ModuleList(self.outputs(c) for c in channels)
+
+    def outputs(self, channels):
+        """The convolution of a map; 8 objects are expected on an image of 640 pixels, all classes alike."""
+        stride = self.strides[self.channels.index(channels)]
+        conv = nn.Conv2d(channels, len(self.pixels[0]) // 2 * (5 + self.num_classes), 1)
+        if not nn.parameter.is_placeholder(conv.bias.data):
+            bias = conv.bias.numpy().reshape(-1, 5 + self.num_classes).copy()
+            bias[:, 4] += math.log(8 / (640 / stride) ** 2)
+            bias[:, 5:] += math.log(0.6 / (self.num_classes - 0.6)) if self.num_classes > 1 else 0.0
+            conv.bias.assign(Tensor(bias.reshape(-1)))
+        return conv
+
+    def with_classes(self, num_classes):
+        """A head like this one for other classes, drawn anew."""
+        return type(self)(self.channels, num_classes, self.pixels, self.strides, self.gains)
+
+    def forward(self, *maps):
+        """maps (N, C_i, H_i, W_i) -> for each (N, A, H_i, W_i, 5 + K), before any sigmoid."""
+        return [self.split(conv(x)) for conv, x in zip(self.m, maps)]
+
+    def split(self, x):
+        """(N, A (5 + K), H, W) -> (N, A, H, W, 5 + K)."""
+        n, _, h, w = x.shape
+        return ops.permute_dims(x.reshape((n, -1, 5 + self.num_classes, h, w)), (0, 1, 3, 4, 2))
+
+    def predictions(self, raw):
+        """Raw outputs -> (N, B, 5 + K): centre, width and height in pixels; objectness, classes in [0, 1]."""
+        rows = []
+        for x, anchors, stride in zip(raw, self.anchors, self.strides):
+            n, a, h, w, k = x.shape
+            s = ops.sigmoid(x).reshape((n, a, h * w, k))
+            xy = (s[..., :2] * 2.0 - 0.5 + cells(h, w)) * float(stride)
+            wh = ops.square(s[..., 2:4] * 2.0) * (anchors * float(stride)).reshape((a, 1, 2))
+            rows.append(ops.concat([xy, wh, s[..., 4:]], -1).reshape((n, a * h * w, k)))
+        return ops.concat(rows, 1)
+
+    def decode(self, raw, size):
+        """Raw outputs -> boxes (N, B, 4), x1, y1, x2, y2 in pixels; scores (N, B, K): objectness times class."""
+        found = self.predictions(raw)
+        return ops.box_convert(found[..., :4], "cxcywh", "xyxy"), found[..., 5:] * found[..., 4:5]
+
+    def loss(self, raw, targets, size):
+        """{"box", "objectness", "classes"}: each the sum of the maps' means, times its gain."""
+        levels = [level_loss(x, anchors, grid_boxes(targets.boxes, stride), targets) for x, anchors, stride in
+                  zip(raw, self.anchors.numpy(), self.strides)]
+        balance = BALANCE if len(raw) == 3 else (4.0, 1.0)
+        box, objectness, classes = zip(*levels)
+        parts = sum(box), sum(b * o for b, o in zip(balance, objectness)), sum(classes)
+        return {name: part * gain for name, part, gain in zip(("box", "objectness", "classes"), parts, self.gains)}
+
+
+BALANCE = 4.0, 1.0, 0.4            # of the maps' objectness: the finest has most cells, and most of them are empty
+RATIO = 4.0                        # an anchor stands for boxes up to so many times as wide, or high, and as narrow
+
+
+def grid_boxes(boxes, stride):
+    """Boxes (T, 4), x1, y1, x2, y2 in pixels -> centre, width, height in cells."""
+    return np.concatenate([boxes[:, :2] + boxes[:, 2:], 2 * (boxes[:, 2:] - boxes[:, :2])], 1) / np.float32(2 * stride)
+
+
+def neighbours(boxes, anchors, shape, reach=0.5):
+    """Which boxes of a map's cells answer for which objects: those whose anchor is like the object.
+
+    The cell that the object's centre is in answers, and those beside it that the centre is nearer to than `reach`.
+
+    Args:
+        boxes (T, 4): the objects' centres, widths and heights, in cells.
+        anchors (A, 2): widths and heights, in cells.
+        shape: rows and columns of the map.
+        reach: 0.5: of left and right one cell answers, of above and below one; 1: both of each.
+
+    Returns:
+        object, anchor, row, column, each (M) int64.
+    """
+    size, limit = boxes[None, :, 2:], np.array(shape[::-1], np.int64)
+    alike = ((size < RATIO * anchors[:, None]) & (anchors[:, None] < RATIO * size)).all(-1)
+    anchor, target = np.nonzero(alike)
+    centre = boxes[target, :2]
+    before, behind = centre % 1 < reach, (limit - centre) % 1 < reach
+    found = []
+    for move, answers in ((0, 0), np.ones(len(target), bool)), ((-1, 0), before[:, 0]), ((0, -1), before[:, 1]), \
+            ((1, 0), behind[:, 0]), ((0, 1), behind[:, 1]):
+        cell = np.floor(centre + reach * np.array(move, np.float32)).astype(np.int64)
+        answers = answers & ((cell >= 0) & (cell < limit)).all(-1)
+        found.append(np.stack([target, anchor, cell[:, 1], cell[:, 0]])[:, answers])
+    return np.concatenate(found, 1)
+
+
+def level_loss(x, anchors, boxes, targets):
+    """(box, objectness, classes) losses of a map.
+
+    Args:
+        x (N, A, H, W, 5 + K): what the head gives.
+        anchors (A, 2): in cells.
+        boxes (T, 4): the objects, centre, width, height in cells.
+        targets: the Targets.
+
+    Returns:
+        three of (): mean of 1 - CIoU; of the cross-entropy of objectness, which is to be the CIoU; of the classes.
+    """
+    target, anchor, row, column = neighbours(boxes, anchors, x.shape[2:4])
+    place = targets.image[target], anchor, row, column
+    wanted = np.zeros(x.shape[:4], np.float32)
+    box = classes = Tensor(np.float32(0))
+    if len(target):
+        found = x[place]
+        got = ops.sigmoid(found[:, :4]) * 2.0
+        got = ops.concat([got[:, :2] - 0.5, ops.square(got[:, 2:]) * Tensor(anchors[anchor])], 1)
+        want = boxes[target] - np.stack([column, row, 0 * row, 0 * row], 1).astype(np.float32)
+        overlap = ops.box_ciou(ops.box_convert(got, "cxcywh", "xyxy"),
+                               ops.box_convert(Tensor(want), "cxcywh", "xyxy"), pairwise=False)
+        box = ops.mean(1.0 - overlap)
+        wanted[place] = np.maximum(overlap.numpy(), 0)           # (of several objects the last one counts)
+        if x.shape[-1] > 6:
+            one_hot = np.eye(x.shape[-1] - 5, dtype=np.float32)[targets.label[target]]
+            classes = ops.binary_cross_entropy_with_logits(found[:, 5:], Tensor(one_hot))
+    return box, ops.binary_cross_entropy_with_logits(x[..., 4], Tensor(wanted)), classes
