@@ -29,6 +29,7 @@ class Model(nn.Module):
     labels: tuple = ()             # the names of its classes
     head_name: str | None = None
     batch_axis = 0                 # of its inputs and outputs
+    compares: tuple = ()           # outputs that hold items of a batch against each other
 
     def keymap(self, layout=None):
         """The KeyMap of a layout, of the first unless named.

@@ -22,12 +22,13 @@ MODULES = ("vision.resnet", "vision.efficientnet", "vision.vit", "vision.unet",
            "detection.yolov3", "detection.yolov5",
            "text.bert", "text.roberta", "text.distilbert", "text.electra", "text.gpt2",
            "text.gpt_neo", "text.opt", "text.t5", "text.bart", "text.mbart", "text.marian",
+           "text.clip",
            "audio.whisper", "audio.wav2vec2", "audio.speaker", "audio.silero", "sequence.recurrent", "sequence.tcn",
            "sequence.language", "sequence.phonemes", "sequence.timeseries",
            "generative.dcgan", "generative.patchgan", "generative.pix2pix", "generative.cyclegan", "generative.vae")
 
 TASKS = ("image-classification", "image-segmentation", "object-detection", "text", "sequence", "forecasting", "speech",
-         "image-generation")
+         "image-generation", "image-text")
 
 REGISTRY: dict = {}
 

@@ -74,11 +74,20 @@ def text_example(model, rng, batch=4, length=9):
     mask = np.ones_like(tokens)
     mask[1, -2:] = 0
     given = {"input_ids": Tensor(tokens), "attention_mask": Tensor(mask)}
-    if "decoder_input_ids" in inspect.signature(model.forward).parameters:
+    takes = inspect.signature(model.forward).parameters
+    if "pixel_values" in takes:
+        given |= pixel_example(model, rng, batch)
+    if "decoder_input_ids" in takes:
         given["decoder_input_ids"] = Tensor(rng.integers(3, c.vocab_size - 2, (batch, length - 2)))
     if "MultipleChoice" in type(model).__name__:
         given = {name: ops.stack([x, x[::-1]], 1) for name, x in given.items()}
     return given
+
+
+def pixel_example(model, rng, batch=4):
+    """Images of the size that a tower of vision takes."""
+    c = getattr(model.config, "vision_config", model.config)
+    return {"pixel_values": Tensor(rng.standard_normal((batch, c.num_channels, c.image_size, c.image_size), np.float32))}
 
 
 def speech_example(model, rng, batch=4):
@@ -158,11 +167,14 @@ def latent_example(model, rng, batch=4):
 EXAMPLES = {"image": image_example, "images": detection_example, "latent": latent_example, "input_ids": text_example,
             "input_features": speech_example, "input_values": wave_example, "past_values": series_example,
             "x": sequence_example, "tokens": token_example, "wave": recording_example, "mel": spectrum_example,
-            "letters": spelling_example}
+            "letters": spelling_example, "pixel_values": pixel_example}
 
 
-def results(model, example):
-    """What a model gives that has gradients, classes last: logits of classes, or features; its loss; or boxes."""
+def results(model, example, alone=False):
+    """What a model gives that has gradients, classes last: logits of classes, or features; its loss; or boxes.
+
+    alone: without what holds items against each other.
+    """
     if isinstance(model, Detector) and not model.training:         # (which boxes are kept may hang on the last bit)
         images = example["images"]
         return [*model.decode(model.forward_raw(images), images.shape[2:])]
@@ -173,7 +185,8 @@ def results(model, example):
         return [ops.concat([found[name] for found in output]) for name in output[0] if name != "labels"]
     if isinstance(output, Tensor):                     # (classes of pixels stand behind the batch)
         return [ops.permute_dims(output, (0, *range(2, output.ndim), 1)) if output.ndim == 4 else output]
-    found = [output[name] for name in output.keys() if name not in ("loss", "encoder_last_hidden_state")]
+    left_out = ("loss", "encoder_last_hidden_state", *model.compares * alone)
+    found = [output[name] for name in output.keys() if name not in left_out]
     found = [x for part in found for x in (part if isinstance(part, tuple) else (part,)) if isinstance(x, Tensor)]
     return sorted(found, key=lambda x: -x.ndim)        # (what a decoder gives has seen the encoder's states)
 
@@ -206,8 +219,8 @@ def check_batch(model_class, task):
     axis = model.batch_axis
     count = next(iter(example.values())).shape[axis]
     with no_grad():
-        together = results(model, example)
-        ones = [results(model, {name: _item(x, i, axis) for name, x in example.items()}) for i in range(count)]
+        together = results(model, example, True)
+        ones = [results(model, {name: _item(x, i, axis) for name, x in example.items()}, True) for i in range(count)]
     for k, whole in enumerate(together):
         alone = np.concatenate([one[k].numpy() for one in ones], axis)
         np.testing.assert_allclose(whole.numpy(), alone, rtol=0, atol=1e-5 * np.abs(alone).max())

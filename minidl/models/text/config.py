@@ -7,7 +7,8 @@ from ...errors import ArgumentError, message
 from ..config import ModelConfig
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu",
-               "silu": "silu", "swish": "silu", "tanh": "tanh"}
+               "silu": "silu", "swish": "silu", "tanh": "tanh", "quick_gelu": "quick_gelu"}
+APART = {"tanh": ops.tanh, "quick_gelu": ops.quick_gelu}           # not done in one pass with the map before
 
 
 class TextConfig(ModelConfig):
@@ -47,4 +48,4 @@ def activation(name):
 
 def activated(linear, x, name):
     """activation(linear(x)), in one pass where the op does both."""
-    return ops.tanh(linear(x)) if name == "tanh" else linear(x, name)
+    return APART[name](linear(x)) if name in APART else linear(x, name)

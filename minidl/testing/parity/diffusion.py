@@ -3,7 +3,9 @@ import numpy as np
 
 from ... import Tensor, ops
 from ...models.diffusion import schedulers
+from ...models.text import clip
 from . import Run, runs
+from .classification import loaded
 
 SAMPLERS = {"ddim": "ddim", "ddpm": "ddpm", "dpmpp_2m": "dpm++", "euler": "euler", "euler_a": "euler-a", "heun": "heun",
             "lms": "lms", "pndm": "pndm", "unclip": "unclip"}
@@ -49,3 +51,20 @@ def walk(scheduler, case):
     return {"timesteps": scheduler.timesteps, "sigmas": getattr(scheduler, "sigmas", None),
             "alphas_cumprod": scheduler.alphas_cumprod, "traj": np.stack(way), "noise_used": np.array(len(used)),
             "add_noise": scheduler.add_noise(start, Tensor(case.inputs["noise"][0]), scheduler.timesteps[2])}
+
+
+@runs("clip_text")
+def clip_text(case):
+    """transformers.CLIPTextModel."""
+    model = loaded(clip.CLIPTextModel(clip.CLIPTextConfig.from_hf(case.config)), case)
+    output = model(Tensor(case.inputs["input_ids"]), output_hidden_states=True)
+    return Run({"last_hidden_state": output.last_hidden_state, "pooler_output": output.pooler_output,
+                "hidden.-2": output.hidden_states[-2]}, model=model)
+
+
+@runs("clip_model")
+def clip_model(case):
+    """transformers.CLIPModel."""
+    model = loaded(clip.CLIPModel(clip.CLIPConfig.from_hf(case.config)), case)
+    output = model(**{name: Tensor(array) for name, array in case.inputs.items()})
+    return Run({name: output[name] for name in output.keys()}, model=model)
