@@ -72,7 +72,7 @@ def test_mutilated_counts_are_a_mask_or_an_error(counts):
     ({"counts": [12]}, "size and counts"),
     ({"size": [4, 3], "counts": [[1], 2]}, "whole numbers"),
     ([[0, 0, 1, 1]], "three corners"), ([[0, 0, 1, 1, 2]], "three corners"),
-    ([[0, 0, 1, 1, 2, float("nan")]], "finite"),
+    ([[0, 0, 1, 1, 2, float("nan")]], "finite"), ([[0, 0, 1, 1, 2, 9e15]], "near an image of 3 x 4"),
     ([0, 0, 1, 1, 2, 2], "polygon"), (["text"], "polygon"), (None, "segmentation")])
 def test_what_is_no_mask_is_refused(segmentation, said):
     with pytest.raises(ArgumentError, match=rf"\[RLE\] .*{said}"):

@@ -1,4 +1,8 @@
 """Images with objects on them: formats, masks, frames, augmentation, and generated scenes."""
+from .coco import read_coco, write_coco
+from .dataset import AnnotatedImage, Annotation, DetectionDataset
 from .rle import RLE, mask_iou
+from .yolo import read_yolo, write_yolo
 
-__all__ = ["RLE", "mask_iou"]
+__all__ = ["AnnotatedImage", "Annotation", "DetectionDataset", "RLE", "mask_iou", "read_coco", "read_yolo",
+           "write_coco", "write_yolo"]

@@ -57,9 +57,9 @@ class RLE:
             size: (height, width) of the image.
 
         Raises:
-            ArgumentError: a polygon has fewer than three corners, half a corner, or a corner that is no number.
+            ArgumentError: a polygon has no three corners, half a one, or one that is no number or far outside.
         """
-        return cls.union([cls._between(size, _raster(_corners(p), *size)) for p in polygons], size)
+        return cls.union([cls._between(size, _raster(_corners(p, size), *size)) for p in polygons], size)
 
     @classmethod
     def from_coco(cls, segmentation, size):
@@ -74,6 +74,10 @@ class RLE:
         """
         if isinstance(segmentation, list):
             return cls.from_polygons(segmentation, size)
+        return cls._from_dict(segmentation, size)
+
+    @classmethod
+    def _from_dict(cls, segmentation, size):
         if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
             raise _wrong("segmentation", "polygons, or an RLE with size and counts", repr(segmentation)[:60])
         if list(segmentation["size"]) != list(size):
@@ -171,6 +175,14 @@ def mask_iou(masks1, masks2, crowd=None):
     return result
 
 
+def check_segmentation(segmentation, size):
+    """Raise what `RLE.from_coco` would, without drawing polygons."""
+    if not isinstance(segmentation, list):
+        return RLE.from_coco(segmentation, size)
+    for polygon in segmentation:
+        _corners(polygon, size)
+
+
 # -- the compressed form --------------------------------------------------------------
 
 def _differences(counts):
@@ -219,15 +231,18 @@ def decompress(text):
 
 # -- the raster of a polygon ------------------------------------------------------------
 
-def _corners(polygon):
-    """Polygon as (K, 2) float64."""
+def _corners(polygon, size):
+    """Polygon as (K, 2) float64, of which no corner is further from an image of `size` than that is large."""
     try:
         flat = np.asarray(polygon, np.float64)
     except (TypeError, ValueError):
         flat = np.zeros(0)
     if flat.ndim != 1 or len(flat) < 6 or len(flat) % 2 or not np.isfinite(flat).all():
         raise _wrong("polygon", "x, y of at least three corners, finite", repr(polygon)[:60])
-    return flat.reshape(-1, 2)
+    corners, limits = flat.reshape(-1, 2), np.array(size[::-1])
+    if (far := (corners < -limits) | (corners > 2 * limits)).any():
+        raise _wrong("polygon", f"corners near an image of {limits[0]} x {limits[1]} pixels", f"{corners[far][0]:g}")
+    return corners
 
 
 def _raster(corners, height, width):
