@@ -1,6 +1,9 @@
-"""`minidl train`: any classifier or segmentation network of the zoo, on images of one's own."""
+"""`minidl train`: any classifier or segmentation network of the zoo, on images or texts of one's own."""
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -10,61 +13,101 @@ import minidl as ml
 from .. import optim
 from ..data import DataLoader
 from ..errors import ArgumentError, message
-from ..io import load
-from ..models import create_model
+from ..io import hub, load
+from ..models import create_model, from_pretrained
 from ..models.registry import find
-from ..train import CSVLogger, ModelCheckpoint, ProgressBar, Trainer
+from ..text import load_tokenizer
+from ..train import CSVLogger, ModelCheckpoint, ProgressBar, TextTrainer, Trainer
 from ..train.images import image_task
+from ..train.texts import text_task
 from .settings import settings as given
 
-DATA = """"fashion-mnist"; or a folder with a folder per class, with `images` and `masks` (levels 0, 1, ... are
-classes), or with `train` and `val` of either kind."""
+MODEL = """A classifier or segmentation network of the zoo; for texts, a folder in Hugging Face's layout, with its
+tokenizer, or a repository on the hub."""
+DATA = """"fashion-mnist"; a folder with a folder per class (images, or text files), or with `images` and `masks`
+(levels 0, 1, ... are classes); a .csv, .tsv, .jsonl of `text` and `label`; `train` and `val` of any of these in a
+folder."""
 
 
-def train(model: str = typer.Argument(..., help="A classifier or segmentation network of the zoo."),
+def train(model: str = typer.Argument(..., help=MODEL),
           data: str = typer.Argument(..., help=DATA),
           weights: str = typer.Option(None, help="A checkpoint to start from; its last layer is replaced."),
           settings: list[str] = typer.Option([], "--set", help="A field of the model's config: --set stem=small."),
           epochs: int = typer.Option(10, min=1), batch: int = typer.Option(32, min=1, help="Images per step."),
           lr: float = typer.Option(None, help="The highest learning rate. Default: 0.1 of SGD, 1e-3 of AdamW; with "
-                                              "weights a tenth."),
+                                              "weights a tenth; of texts 5e-5."),
           optimizer: str = typer.Option("adamw", help="adamw or sgd."),
           weight_decay: float = typer.Option(None, help="Default: 5e-4 of SGD, 0.05 of AdamW."),
-          size: int = typer.Option(None, min=1, help="Pixels a side while training."),
+          size: int = typer.Option(None, min=1, help="Pixels a side while training; tokens of a text."),
           freeze: bool = typer.Option(False, "--freeze", help="Train the last layer only."),
           out: Path = typer.Option(Path("runs/train"), help="Where the run and the model go."),
           seed: int = typer.Option(0, min=0), workers: int = typer.Option(0, min=0, help="Processes that load."),
           threads: int = typer.Option(None, min=1), device: str = typer.Option("cpu"),
           resume: bool = typer.Option(False, "--resume", help="Go on where the run in this folder stopped."),
           as_json: bool = typer.Option(False, "--json", help="One JSON object at the end, and nothing else.")):
-    """Train or fine-tune on images; the best model goes to OUT/model, a curve to OUT/history.csv."""
+    """Train or fine-tune on images or texts; the best model goes to OUT/model, a curve to OUT/history.csv."""
     console = Console(highlight=False, quiet=as_json)
     if threads:
         ml.set_num_threads(threads)
     ml.seed(seed)
-    task = image_task(data, find(model).inputs, size, seed)
-    network = build(model, weights, task, settings, size)
+    shared = dict(batch_size=batch, num_workers=workers, seed=seed, persistent_workers=bool(workers))
+    if Path(model).is_dir() or hub.is_name(model):
+        job = _texts(model, data, settings, size, shared)
+    else:
+        job = _images(model, data, weights, settings, size, shared)
+    network, loader = job.network, job.loader
     if freeze:
         network.freeze()
         network.get_classifier().unfreeze()
     network.to(device)
-    shared = dict(num_workers=workers, seed=seed, persistent_workers=bool(workers))
-    loader = DataLoader(task.train, batch, shuffle=True, drop_last=len(task.train) > batch, transform=task.augment,
-                        **shared)
-    held_out = DataLoader(task.validation, task.validation_batch or batch, transform=task.prepare, **shared)
-    stepper, schedule = _optimizer(network, optimizer, lr, weight_decay, epochs * len(loader), bool(weights))
-    checkpoint = ModelCheckpoint(out, monitor=f"val_{task.metric.name}", mode="max")
-    run = Trainer(network, stepper, task.loss, epochs=epochs, schedule=schedule, metrics=[task.metric], device=device,
-                  clip_norm=None if optimizer == "sgd" else 1.0,
-                  callbacks=[ProgressBar(console=console), checkpoint, CSVLogger(out / "history.csv")])
-    console.print(f"{len(task.train)} training, {len(task.validation)} validation images, {len(task.classes)} classes; "
-                  f"{network.num_parameters():,} parameters; {epochs * len(loader)} steps")
+    stepper, schedule = _optimizer(network, optimizer, lr or job.lr, weight_decay, epochs * len(loader), bool(weights))
+    checkpoint = ModelCheckpoint(out, monitor=f"val_{job.metric.name}", mode="max")
+    run = job.trainer(network, stepper, epochs=epochs, schedule=schedule, metrics=[job.metric], device=device,
+                      clip_norm=None if optimizer == "sgd" else 1.0,
+                      callbacks=[ProgressBar(console=console), checkpoint, CSVLogger(out / "history.csv")])
+    console.print(f"{len(loader.dataset)} training, {len(job.held_out.dataset)} validation items, "
+                  f"{len(network.labels)} classes; {network.num_parameters():,} parameters; "
+                  f"{epochs * len(loader)} steps")
     try:
-        history = run.fit(loader, held_out, resume="auto" if resume else None)
+        history = run.fit(loader, job.held_out, resume="auto" if resume else None)
     except KeyboardInterrupt:
         console.print(f"interrupted at step {run.step}: --resume --out {out} goes on")
         raise
-    _finish(network, task, checkpoint, history, out, console, as_json)
+    _finish(job, checkpoint, history, out, console, as_json)
+
+
+class Job(NamedTuple):
+    """What is trained, on what, and how."""
+
+    network: Any
+    loader: DataLoader
+    held_out: DataLoader
+    trainer: Callable              # (network, optimizer, **options) -> Trainer
+    metric: Any
+    use: str                       # the command that uses the model
+    lr: float | None = None        # what this kind is usually trained with
+    tokenizer: Any = None
+
+
+def _images(model, data, weights, settings, size, shared):
+    task = image_task(data, find(model).inputs, size, shared["seed"])
+    network = build(model, weights, task, settings, size)
+    loader = DataLoader(task.train, shuffle=True, drop_last=len(task.train) > shared["batch_size"],
+                        transform=task.augment, **shared)
+    held_out = DataLoader(task.validation, transform=task.prepare,
+                          **{**shared, "batch_size": task.validation_batch or shared["batch_size"]})
+    return Job(network, loader, held_out, partial(Trainer, loss=task.loss), task.metric, "predict {} IMAGE")
+
+
+def _texts(model, data, settings, size, shared):
+    tokenizer = load_tokenizer(model)
+    task = text_task(data, tokenizer, size, shared["seed"])
+    network = from_pretrained(model, "SequenceClassification", num_labels=len(task.classes), **given("train", settings))
+    network.labels = task.classes
+    loader = DataLoader(task.train, shuffle=True, drop_last=len(task.train) > shared["batch_size"],
+                        collate_fn=task.collate, **shared)
+    return Job(network, loader, DataLoader(task.validation, collate_fn=task.collate, **shared), TextTrainer,
+               task.metric, "pipeline text-classification {} TEXT", 5e-5, tokenizer)
 
 
 def build(name, weights, task, settings, size):
@@ -94,12 +137,14 @@ def _optimizer(network, name, lr, weight_decay, steps, fine):
     return made, optim.OneCycleLR(made, lr, max(steps, 2), pct_start=0.25, cycle_momentum=False)
 
 
-def _finish(network, task, checkpoint, history, out, console, as_json):
+def _finish(job, checkpoint, history, out, console, as_json):
     """The best epoch's model goes to OUT/model."""
-    network.load_state_dict(load(checkpoint.best_path)["model"])
-    network.to("cpu").save_pretrained(out / "model")
+    job.network.load_state_dict(load(checkpoint.best_path)["model"])
+    job.network.to("cpu").save_pretrained(out / "model")
+    if job.tokenizer:
+        job.tokenizer.save_pretrained(out / "model")
     best = checkpoint.best
     if as_json:
-        print(json.dumps({"best": best, "metric": task.metric.name, "history": history, "model": str(out / "model")}))
-    console.print(f"best {task.metric.name} {best:.4f}; {out / 'model'} holds the model: "
-                  f"minidl predict {out / 'model'} IMAGE")
+        print(json.dumps({"best": best, "metric": job.metric.name, "history": history, "model": str(out / "model")}))
+    console.print(f"best {job.metric.name} {best:.4f}; {out / 'model'} holds the model: "
+                  f"minidl {job.use.format(out / 'model')}")

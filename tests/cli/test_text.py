@@ -59,3 +59,26 @@ def test_searching(directory, tmp_path):
     assert found[0]["index"] == 1 and found[0]["score"] == pytest.approx(1, abs=1e-5) and len(found) == 2
     with pytest.raises(ArgumentError, match="paragraph"):
         run("search", directory(BertModel), tmp_path / "a.txt", "x", "--by", "word")
+
+
+def test_a_classifier_of_texts_is_trained_and_used(directory, tmp_path):
+    rows = [(f"{begins} {word}", label) for word in "fox over lazy jumps".split()
+            for begins, label in (("a quick", "answers"), ("the dog", "sleeps"))] * 6
+    lines = [json.dumps({"text": text, "label": label}) for text, label in rows]
+    (tmp_path / "texts.jsonl").write_text("\n".join(lines))
+    told = json.loads(run("train", directory(BertModel), tmp_path / "texts.jsonl", "--epochs", 20, "--lr", 0.02,
+                          "--batch", 8, "--out", tmp_path / "run", "--json").splitlines()[-1])
+    assert told["best"] == 1.0 and told["metric"] == "accuracy"
+    found = run("pipeline", "text-classification", told["model"], "the dog lazy", "--json")
+    assert json.loads(found)["label"] == "sleeps"
+
+
+@pytest.mark.parametrize("name, content, said", [
+    ("a.jsonl", '{"text": "a", "label": 1}\n{"text": "b"}', "a.jsonl, line 2"), ("a.jsonl", "{", "a.jsonl, line 1"),
+    ("a.csv", "text,label\na,b\nc,b\n", "two classes"), ("a.csv", "text,kind\na,b\n", "a.csv, line 2"),
+    ("a.bin", "", "csv"), ("none", None, "csv")])
+def test_texts_that_cannot_be_learned(directory, tmp_path, name, content, said):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(ArgumentError, match=said):
+        run("train", directory(BertModel), tmp_path / name, "--out", tmp_path / "run")
