@@ -4,7 +4,7 @@ from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
-from .. import nn
+from .. import io, nn
 from ..errors import ArgumentError, CheckpointError, message
 from .config import near
 from .keymap import KeyMap
@@ -68,6 +68,10 @@ class Model(nn.Module):
         *path, name = self.head_name.split(".")
         setattr(self.get_submodule(".".join(path)), name, self.make_head(num_classes))
         self.config, self.labels = self.config.replace(num_classes=num_classes), ()
+
+    def read_weights(self, path):
+        """The Mapping of official names to arrays that is in a file or directory."""
+        return io.weights(path)
 
     def adapt_weight(self, name, array):
         """A checkpoint's array for the tensor of this name, changed to fit where the architecture says how."""

@@ -42,7 +42,7 @@ def load_weights(model, weights, strict=True, layout=None, new_head=False, check
     """
     if hub.is_name(weights):
         weights = hub.download(weights)
-    official = weights if isinstance(weights, Mapping) else io.weights(weights)
+    official = weights if isinstance(weights, Mapping) else model.read_weights(weights)
     found, keymap = _best(model, official, [layout] if layout else model.layouts)
     found = _Checked(model, found, check_finite)
     if new_head:

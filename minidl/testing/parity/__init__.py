@@ -53,6 +53,7 @@ __all__ = ["Case", "RUNNERS", "Run", "cases", "load", "runs"]
 from . import (  # noqa: E402, F401  (each registers its runners)
     audio,
     classification,
+    darknet,
     diffusion,
     generative,
     layers,
