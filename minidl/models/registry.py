@@ -24,7 +24,7 @@ MODULES = ("vision.resnet", "vision.efficientnet", "vision.vit", "vision.unet",
            "text.gpt_neo", "text.opt", "text.t5", "text.bart", "text.mbart", "text.marian",
            "text.clip",
            "audio.whisper", "audio.wav2vec2", "audio.speaker", "audio.silero", "sequence.recurrent", "sequence.tcn",
-           "sequence.language", "sequence.phonemes", "sequence.timeseries",
+           "sequence.language", "sequence.phonemes", "sequence.timeseries", "sequence.deepar",
            "generative.dcgan", "generative.patchgan", "generative.pix2pix", "generative.cyclegan", "generative.vae")
 
 TASKS = ("image-classification", "image-segmentation", "object-detection", "text", "sequence", "forecasting", "speech",

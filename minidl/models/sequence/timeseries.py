@@ -7,39 +7,23 @@ Differs from the papers: nothing beyond the combination of both.
     past values, lagged, scaled, with features of time and of the series (N,P,F) -> encoder;
     the same of the future (N,H,F), values so far -> decoder -> parameters of a distribution (N,H) each
 """
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from ... import nn, ops
-from ...backend import random
-from ...errors import ArgumentError, message
-from ...tape import no_grad
-from ...tensor import Tensor
 from ..registry import family
 from ..text.bart import Layer
 from ..text.bert import TextModel
 from ..text.config import TextConfig
 from ..text.output import Output
+from .series import SeriesConfig, SeriesModel
 
 
 @dataclass(frozen=True)
-class TimeSeriesConfig(TextConfig):
+class TimeSeriesConfig(SeriesConfig, TextConfig):
     """Sizes of a time-series Transformer, under the names of Hugging Face's config.json."""
 
-    prediction_length: int = 24
-    context_length: int | None = None
-    distribution_output: str = "student_t"
-    input_size: int = 1
-    lags_sequence: tuple = (1, 2, 3, 4, 5, 6, 7)
-    scaling: str | bool | None = "mean"
-    num_dynamic_real_features: int = 0
-    num_static_categorical_features: int = 0
-    num_static_real_features: int = 0
-    num_time_features: int = 0
-    cardinality: tuple = ()
-    embedding_dimension: tuple = ()
     d_model: int = 64
     encoder_layers: int = 2
     encoder_ffn_dim: int = 32
@@ -51,44 +35,19 @@ class TimeSeriesConfig(TextConfig):
     dropout: float = 0.1
     attention_dropout: float = 0.1
     activation_dropout: float = 0.1
-    num_parallel_samples: int = 100
     init_std: float = 0.02
 
     model_type = "time_series_transformer"
 
-    def __post_init__(self):
-        if self.distribution_output not in DISTRIBUTIONS or self.scaling not in ("mean", "std", True, False, None) or (
-                self.input_size != 1):
-            expected = f"distribution_output one of {', '.join(DISTRIBUTIONS)}; scaling mean or std; one variable"
-            raise ArgumentError(message("TimeSeriesConfig", "settings", expected,
-                                        (self.distribution_output, self.scaling, self.input_size)))
+    @classmethod
+    def from_hf(cls, told):
+        """The config that a config.json tells, a dict; there null means that nothing is scaled."""
+        return super().from_hf({**told, "scaling": told.get("scaling", "mean") or False})
 
     @property
     def initializer_range(self):
         """As BERT calls it."""
         return self.init_std
-
-    @property
-    def context(self):
-        """Steps that the encoder sees."""
-        return self.context_length or self.prediction_length
-
-    @property
-    def past_length(self):
-        """Steps of the past that the model wants: those that the encoder sees, and the furthest lag."""
-        return self.context + max(self.lags_sequence)
-
-    @property
-    def embeddings(self):
-        """(classes, width) of each feature of the series that is a class."""
-        widths = self.embedding_dimension or tuple(min(50, (n + 1) // 2) for n in self.cardinality)
-        return tuple(zip(self.cardinality, widths)) if self.num_static_categorical_features else ()
-
-    @property
-    def feature_size(self):
-        """Numbers per step: lags, the series' features, its scale and place, features of time."""
-        return len(self.lags_sequence) + sum(width for _, width in self.embeddings) + self.num_dynamic_real_features + \
-            self.num_time_features + self.num_static_real_features + 2
 
     @classmethod
     def tiny(cls):
@@ -96,87 +55,6 @@ class TimeSeriesConfig(TextConfig):
         return cls(3, 5, lags_sequence=(1, 2), num_static_categorical_features=1, cardinality=(3,),
                    embedding_dimension=(2,), num_time_features=1, d_model=8, encoder_layers=1, encoder_ffn_dim=16,
                    decoder_layers=1, decoder_ffn_dim=16, dropout=0.0, attention_dropout=0.0, activation_dropout=0.0)
-
-
-# -- distributions ---------------------------------------------------------------------------
-
-def squareplus(x):
-    """A smooth max(x, 0). Source: Barron 2021, arXiv:2112.11687, eq. 1."""
-    return (x + ops.sqrt(x * x + 4.0)) / 2.0
-
-
-def _scaled(x):
-    return ops.maximum(squareplus(x), float(np.finfo(np.float32).eps))
-
-
-class StudentT:
-    """Heavy tails. Parameters: degrees of freedom, place, scale."""
-
-    raw = 3
-
-    @staticmethod
-    def domain(df, loc, scale):
-        """Any numbers as parameters."""
-        return 2.0 + squareplus(df), loc, _scaled(scale)
-
-    @staticmethod
-    def log_prob(y, df, loc, scale):
-        """Of y, element by element."""
-        z = (y - loc) / scale
-        norm = ops.log(scale) + 0.5 * ops.log(df) + 0.5 * math.log(math.pi) + ops.lgamma(0.5 * df) - ops.lgamma(
-            0.5 * (df + 1.0))
-        return -0.5 * (df + 1.0) * ops.log1p(z * z / df) - norm
-
-    @staticmethod
-    def draw(key, df, loc, scale):
-        """A sample each; arrays."""
-        rng = np.random.Generator(np.random.Philox(key=random.bits(np, key, 1)[0]))
-        return loc + scale * rng.standard_t(df).astype(np.float32)
-
-
-class Normal:
-    """Parameters: place, scale."""
-
-    raw = 2
-
-    @staticmethod
-    def domain(loc, scale):
-        """Any numbers as parameters."""
-        return loc, _scaled(scale)
-
-    @staticmethod
-    def log_prob(y, loc, scale):
-        """Of y, element by element."""
-        z = (y - loc) / scale
-        return -0.5 * z * z - ops.log(scale) - 0.5 * math.log(2 * math.pi)
-
-    @staticmethod
-    def draw(key, loc, scale):
-        """A sample each; arrays."""
-        return loc + scale * random.normal(np, key, loc.shape)
-
-
-DISTRIBUTIONS = {"student_t": StudentT, "normal": Normal}
-
-
-# -- the network -----------------------------------------------------------------------------
-
-def scaled(values, observed, how):
-    """(place, scale), (N, 1) each, of values (N, P) where `observed` (N, P) is 1.
-
-    Source: Salinas et al. 2017, arXiv:1704.04110, section 3.3: the mean of absolute values; "std": mean and deviation.
-    """
-    count = ops.sum(observed, 1, keepdims=True)
-    some = ops.maximum(count, 1.0)
-    if how == "std":
-        loc = ops.sum(values * observed, 1, keepdims=True) / some
-        gaps = (values - loc) * observed
-        return loc, ops.sqrt(ops.sum(gaps * gaps, 1, keepdims=True) / some + 1e-5)
-    if not how:
-        return ops.zeros_like(count), ops.ones_like(count)
-    total = ops.sum(ops.abs(values * observed), 1, keepdims=True)
-    usual = ops.sum(total) / ops.maximum(ops.sum(count), 1.0)          # (of a series of which nothing is known)
-    return ops.zeros_like(count), ops.maximum(ops.where(count > 0, total / some, usual), 1e-10)
 
 
 def places(count, width):
@@ -218,7 +96,7 @@ def stack_rows(side):
             (at + "fc2.*", here + "fc2.*"), (at + "final_layer_norm.*", here + "norm3.*"))
 
 
-class TimeSeriesTransformer(TextModel):
+class TimeSeriesTransformer(SeriesModel, TextModel):
     """The network of the module's docstring."""
 
     config_class = TimeSeriesConfig
@@ -229,37 +107,17 @@ class TimeSeriesTransformer(TextModel):
 
     def __init__(self, config):
         c = self.config = config
-        self.embedders = nn.ModuleList(nn.Embedding(n, width) for n, width in c.embeddings)
         self.encoder, self.decoder = Stack(c, "encoder"), Stack(c, "decoder")
-        self.distribution = DISTRIBUTIONS[c.distribution_output]
-        self.parameters_of = nn.ModuleList(nn.Linear(c.d_model, 1) for _ in range(self.distribution.raw))
+        self.make_ends(c.d_model)
         self.initialize()
 
-    def inputs(self, values, times, loc, scale, static_categorical=None, static_real=None, first=0):
-        """Numbers per step (N, T, F) of scaled values (N, L), which end where the last lag of the last step does.
+    def begin(self, x):
+        """The encoder's states (N, C, W)."""
+        return self.encoder(x)
 
-        Args:
-            values: with those of the lags in front; of step t lag l is values[first + t - l].
-            times (N, T, _): features of time.
-            loc, scale (N, 1): of the series.
-        """
-        steps = times.shape[1]
-        lagged = ops.stack([values[:, first - lag:first - lag + steps] for lag in self.config.lags_sequence], 2)
-        series = [embed(static_categorical[:, i]) for i, embed in enumerate(self.embedders)]
-        series += [] if static_real is None else [static_real]
-        series = ops.concat([*series, ops.log1p(ops.abs(loc)), ops.log(scale)], 1)
-        series = ops.broadcast_to(ops.expand_dims(series, 1), (len(values), steps, series.shape[1]))
-        return ops.concat([lagged, series, times], 2)
-
-    def _scales(self, past_values, past_observed_mask):
-        values = past_values[:, past_values.shape[1] - self.config.context:]
-        if past_observed_mask is None:
-            return scaled(values, ops.ones_like(values), self.config.scaling)
-        mask = past_observed_mask[:, past_values.shape[1] - self.config.context:]
-        return scaled(values, mask.astype(values.dtype), self.config.scaling)
-
-    def _project(self, x):
-        return self.distribution.domain(*(layer(x)[:, :, 0] for layer in self.parameters_of))
+    def go_on(self, x, state):
+        """x (N, H, F), encoder's states -> (of the last step (N, 1, W), the encoder's states)."""
+        return self.decoder(x, self.config.context, state)[:, -1:], state
 
     def forward(self, past_values, past_time_features, past_observed_mask=None, static_categorical_features=None,
                 static_real_features=None, future_values=None, future_time_features=None, future_observed_mask=None):
@@ -275,50 +133,17 @@ class TimeSeriesTransformer(TextModel):
             loss (mean negative log likelihood), params, loc and scale (N, 1), encoder_last_hidden_state (N, C, W),
             last_hidden_state (N, H, W).
         """
-        loc, scale = self._scales(past_values, past_observed_mask)
+        loc, scale = self.scales(past_values, past_observed_mask)
         every = (ops.concat([past_values, future_values], 1) - loc) / scale
         begin = past_values.shape[1] - self.config.context
         times = ops.concat([past_time_features[:, begin:], future_time_features], 1)
-        x = self.inputs(every, times, loc, scale, static_categorical_features, static_real_features, begin)
+        x = self.numbers(every, times, loc, scale, static_categorical_features, static_real_features, begin)
         encoded = self.encoder(x[:, :self.config.context])
         y = self.decoder(x[:, self.config.context:], self.config.context, encoded)
-        params = self._project(y)
-        likelihood = self.distribution.log_prob((future_values - loc) / scale, *params) - ops.log(scale)
-        weight = ops.ones_like(likelihood) if future_observed_mask is None else future_observed_mask
-        loss = -ops.sum(likelihood * weight) / ops.maximum(ops.sum(weight), 1.0)
+        params = self.project(y, scale)
+        loss = self.nll(future_values, future_observed_mask, loc, scale, params)
         return Output(loss=loss, params=params, loc=loc, scale=scale, encoder_last_hidden_state=encoded,
                       last_hidden_state=y)
-
-    def generate(self, past_values, past_time_features, future_time_features, past_observed_mask=None,
-                 static_categorical_features=None, static_real_features=None, num_samples=None, seed=None):
-        """Draw what may come next, step by step: (N, samples, H).
-
-        Args:
-            As of `forward`.
-            num_samples: futures of each series; None: as the config has it.
-            seed: of drawing; None: from minidl's default generator.
-        """
-        count, c = num_samples or self.config.num_parallel_samples, self.config
-        key = random.default().next_key() if seed is None else random.key(seed)
-        training = self.training
-        self.eval()
-        with no_grad():
-            loc, scale = self._scales(past_values, past_observed_mask)
-            given = [None if t is None else Tensor(np.repeat(t.numpy(), count, 0)) for t in (
-                (past_values - loc) / scale, past_time_features, future_time_features, loc, scale,
-                static_categorical_features, static_real_features)]
-            past, past_times, future_times, loc, scale, *series = given
-            begin = past.shape[1] - c.context
-            x = self.inputs(past, past_times[:, begin:], loc, scale, *series, begin)
-            encoded = self.encoder(x)
-            for step in range(future_times.shape[1]):
-                x = self.inputs(past, future_times[:, :step + 1], loc, scale, *series, begin + c.context)
-                params = self._project(self.decoder(x, c.context, encoded)[:, -1:])
-                drawn = self.distribution.draw(random.fold_in(key, step), *(q.numpy() for q in params))
-                past = ops.concat([past, Tensor(drawn.astype(np.float32))], 1)
-            futures = past[:, begin + c.context:] * scale + loc
-        self.train(training)
-        return futures.reshape((-1, count, future_times.shape[1]))
 
 
 forecasting = family(TimeSeriesTransformer, "forecasting",
