@@ -3,6 +3,9 @@
 CI compiles all of them and compares: python -m kernels.library check FOLDER.
 """
 import json
+import subprocess
+import zlib
+from pathlib import Path
 
 import pytest
 
@@ -41,3 +44,20 @@ def test_what_differs_is_said(kernel_sources):
     said, = kernel_sources.differences(manifest)
     assert said.startswith(kernel_sources.title(entry)) and "'spills': 8" in said
     assert len([*kernel_sources.excesses(kernel_sources.table(manifest)["rows"])]) == 3
+
+
+def test_binaries_without_lines_hold_the_same_code(kernel_sources, tmp_path):
+    triton = pytest.importorskip("triton")
+    variant = kernel_sources.variants("triton", "optim")[0]
+    cubin = kernel_sources.compiler("triton").compiled(variant, "sm_80")["cubin"]
+    made = kernel_sources.without_debug(cubin)
+    assert len(zlib.compress(made)) < 0.6 * len(zlib.compress(cubin)) and len(made) == len(cubin)
+    assert kernel_sources.resources(made) == kernel_sources.resources(cubin)
+
+    tool = Path(triton.__file__).parent / "backends/nvidia/bin/nvdisasm"
+    code = []
+    for binary in (cubin, made):
+        (tmp_path / "binary").write_bytes(binary)
+        found = subprocess.run([tool, "-c", tmp_path / "binary"], capture_output=True, text=True, check=True)
+        code.append(found.stdout)
+    assert code[0] == code[1] and "EXIT" in code[0]
