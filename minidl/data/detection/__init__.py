@@ -2,7 +2,8 @@
 from .coco import read_coco, write_coco
 from .dataset import AnnotatedImage, Annotation, DetectionDataset
 from .rle import RLE, mask_iou
+from .views import DetectionView, WholeImage, collate
 from .yolo import read_yolo, write_yolo
 
-__all__ = ["AnnotatedImage", "Annotation", "DetectionDataset", "RLE", "mask_iou", "read_coco", "read_yolo",
-           "write_coco", "write_yolo"]
+__all__ = ["AnnotatedImage", "Annotation", "DetectionDataset", "DetectionView", "RLE", "WholeImage", "collate",
+           "mask_iou", "read_coco", "read_yolo", "write_coco", "write_yolo"]
