@@ -28,6 +28,7 @@ class Model(nn.Module):
     inputs = None                  # how its checkpoints want their input prepared
     labels: tuple = ()             # the names of its classes
     head_name: str | None = None
+    first_label = 0                # 1: class 0 is background, which is no object's
     batch_axis = 0                 # of its inputs and outputs
     compares: tuple = ()           # outputs that hold items of a batch against each other
 

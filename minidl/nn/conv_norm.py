@@ -15,10 +15,10 @@ def conv_norm(x, conv, norm, activation="none"):
     Args:
         x (N, C, H, W): images.
         conv: a Conv2d.
-        norm: the BatchNorm2d behind it.
+        norm: the BatchNorm2d, or FrozenBatchNorm2d, behind it.
         activation: "none", "relu", "relu6", "silu", "gelu", "mish" or "leaky_relu" (of slope 0.01).
     """
-    if norm.training or tape.recording() or not norm.track_running_stats or conv.padding_mode != "zeros" \
+    if norm.adapts or tape.recording() or conv.padding_mode != "zeros" \
             or conv._hooks is not None or norm._hooks is not None:
         return ACTIVATIONS[activation](norm(conv(x)))
     parts = conv.weight, conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var

@@ -27,6 +27,11 @@ class _Tracked(Module):
         self.running_var = Buffer(init.ones(), num_features) if track_running_stats else None
         self.num_batches_tracked = Buffer(0) if track_running_stats else None
 
+    @property
+    def adapts(self):
+        """Are statistics the batch's own?"""
+        return self.training or not self.track_running_stats
+
     def forward(self, x):
         """x (N, C, *) -> (N, C, *).
 
@@ -36,7 +41,7 @@ class _Tracked(Module):
         if x.ndim not in self.ndims or x.shape[1] != self.num_features:
             expected = f"{' or '.join(map(str, self.ndims))} axes, of which the second is {self.num_features} channels"
             raise ShapeError(message(type(self).__name__, "x", expected, x.shape))
-        if self.training or not self.track_running_stats:
+        if self.adapts:
             return self._by_own_statistics(x)
         return ops.batch_norm_inference(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps)
 
@@ -101,6 +106,30 @@ class BatchNorm3d(_BatchNorm):
     """Batch normalisation of x (N, C, D, H, W). Arguments, parameters and source as of BatchNorm1d."""
 
     ndims = (5,)
+
+
+class FrozenBatchNorm2d(Module):
+    """Batch normalisation of x (N, C, H, W) that never learns: in training, too, by given statistics and a given map.
+
+    Args:
+        num_features: C.
+        eps: added to the variance; in units of x squared.
+
+    Buffers: weight (C), ones, bias (C), zeros, running_mean (C), zeros, running_var (C), ones.
+
+    Source: He et al. 2016, arXiv:1512.03385, appendix A: batch norms are fixed where images are few.
+    """
+
+    adapts = False
+
+    def __init__(self, num_features, eps=1e-5):
+        self.num_features, self.eps = num_features, eps
+        self.weight, self.bias = Buffer(init.ones(), num_features), Buffer(init.zeros(), num_features)
+        self.running_mean, self.running_var = Buffer(init.zeros(), num_features), Buffer(init.ones(), num_features)
+
+    def forward(self, x):
+        """x (N, C, H, W) -> (N, C, H, W)."""
+        return ops.batch_norm_inference(x, self.running_mean, self.running_var, self.weight, self.bias, self.eps)
 
 
 class _InstanceNorm(_Tracked):

@@ -1,16 +1,18 @@
-"""Pooling of regions of interest: boxes of all sizes become grids of one size.
+"""Pooling of regions of interest: boxes of all sizes become grids of one size; and the way back, for masks.
 
 A coordinate NaN makes what `roi_align` takes from its box NaN, and what `roi_pool` takes 0.
 """
 import numpy as np
 
-from ..backend import demand
+from ..backend import demand, to_host
 from ..errors import ArgumentError, message
 from ..op import fused, primitive
 from .elementwise import where
 from .index import take
 
-__all__ = ["roi_align", "roi_pool"]
+__all__ = ["paste_masks", "roi_align", "roi_pool"]
+
+FAR = 1 << 30                      # pixels: boxes are cut off there
 
 
 def _pair(op, output_size):
@@ -204,6 +206,50 @@ def _cells(xp, low, high, cells, length):
     return (pixel >= start[..., None]) & (pixel < stop[..., None])
 
 
+# -- paste_masks ----------------------------------------------------------------------
+
+@primitive("masks(B,M,M):float boxes(B,4):float -> (B,H,W)", differentiable=False, synchronises=True)
+def paste_masks(xp, masks, boxes, /, size):
+    """Lay masks that cover boxes into images.
+
+    A mask, with a border of zeros one step wide, is resized to the whole pixels that its box, so widened, touches.
+
+    Args:
+        masks (B, M, M): one for each box, as seen in it.
+        boxes (B, 4): x1, y1, x2, y2 in pixels.
+        size (height, width): of an image, in pixels.
+
+    Returns:
+        (B, H, W): 0 outside the boxes.
+
+    Source: He et al. 2017, "Mask R-CNN", arXiv:1703.06870, section 3.1.
+    """
+    (count, steps, _), sides = masks.shape, tuple(size)
+    out, padded = xp.zeros((count, *sides), masks.dtype), xp.pad(masks, ((0, 0), (1, 1), (1, 1)))
+    for b, corners in enumerate(_widened(to_host(boxes), steps)):
+        (y, rows), (x, columns) = (_resized(xp, low, high, steps + 2, side, masks.dtype)
+                                   for low, high, side in zip(corners[[1, 0]], corners[[3, 2]], sides))
+        if y.stop > y.start and x.stop > x.start:
+            out[b, y, x] = rows @ padded[b] @ columns.T
+    return out
+
+
+def _widened(boxes, steps):
+    """Whole pixels (B, 4) that boxes touch when each is a step of its mask wider on every side."""
+    middle, half = (boxes[:, :2] + boxes[:, 2:]) * 0.5, (boxes[:, 2:] - boxes[:, :2]) * 0.5
+    half = half * ((steps + 2) / max(steps, 1))
+    corners = np.concatenate([middle - half, middle + half], 1)
+    return np.clip(np.nan_to_num(corners), -FAR, FAR).astype("int64")                 # (towards 0)
+
+
+def _resized(xp, low, high, steps, length, dtype):
+    """(slice of an axis of `length` pixels that lie in [low, high], how much each takes from each step)."""
+    total = max(int(high - low) + 1, 1)
+    seen = slice(max(int(low), 0), min(int(high) + 1, length))
+    at = xp.maximum((xp.arange(seen.start, seen.stop) - int(low) + 0.5) * (steps / total) - 0.5, 0.0)
+    return seen, xp.maximum(1 - xp.abs(xp.minimum(at, steps - 1.0)[:, None] - xp.arange(steps)), 0).astype(dtype)
+
+
 # -- samples --------------------------------------------------------------------------
 
 @roi_align.samples
@@ -219,3 +265,10 @@ def _(make):
     boxes = np.array([[0, 0, 0, 4, 5], [1, 1, 2, 3, 3], [0, -3, 1, 9, 12], [1, 4, 4, 2, 2], [1, 9, 9, 9, 9]])
     yield make.distinct(2, 3, 6, 5), boxes, (2, 3)
     yield make.distinct(2, 1, 6, 5), boxes, 2, 0.7
+
+
+@paste_masks.samples
+def _(make):
+    boxes = np.array([[1, 1, 4.5, 3.2], [-3, 2, 2, 9], [2, 2, 2, 2], [9, 9, 12, 12], [4, 4, 2, 2]])
+    yield make.unit(5, 3, 3), boxes, (6, 5)
+    yield make.unit(0, 3, 3), boxes[:0], (6, 5)

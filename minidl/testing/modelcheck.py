@@ -87,7 +87,8 @@ def text_example(model, rng, batch=4, length=9):
 def pixel_example(model, rng, batch=4):
     """Images of the size that a tower of vision takes."""
     c = getattr(model.config, "vision_config", model.config)
-    return {"pixel_values": Tensor(rng.standard_normal((batch, c.num_channels, c.image_size, c.image_size), np.float32))}
+    shape = batch, c.num_channels, c.image_size, c.image_size
+    return {"pixel_values": Tensor(rng.standard_normal(shape, np.float32))}
 
 
 def speech_example(model, rng, batch=4):
@@ -129,7 +130,7 @@ def token_example(model, rng, batch=4):
 
 def detection_example(model, rng, batch=4):
     """Images of gray noise with a bright square each, the last without, and where they are."""
-    c, size = model.config, 64
+    c, size, lowest = model.config, 64, model.first_label
     images = 0.1 * rng.random((batch, c.in_channels, size, size), np.float32)
     targets = []
     for i, image in enumerate(images):
@@ -138,7 +139,8 @@ def detection_example(model, rng, batch=4):
         masks = np.zeros((len(boxes), size, size), bool)
         masks[:, y:y + side, x:x + side] = True
         image[:, masks.any(0)] += 0.8
-        targets.append({"boxes": boxes, "labels": np.full(len(boxes), i % c.num_classes), "masks": masks})
+        targets.append({"boxes": boxes, "masks": masks,
+                        "labels": np.full(len(boxes), lowest + i % (c.num_classes - lowest))})
     return {"images": Tensor(images), "targets": targets}
 
 

@@ -113,5 +113,6 @@ def test_preprocessing_refuses_what_is_no_image():
 
 def test_labels():
     assert len(labels("imagenet")) == 1000 and labels("imagenet")[285] == "Egyptian cat" and len(labels("voc")) == 21
+    assert len(labels("coco91")) == 91 and labels("coco91")[90] == "toothbrush"
     with pytest.raises(ArgumentError, match="imagenet, voc"):
-        labels("coco")
+        labels("cifar")

@@ -40,7 +40,7 @@ CASES = [                                              # (constructor call, *inp
     ("ConvTranspose1d(4, 6, 3)", SIGNAL), ("ConvTranspose2d(4, 6, 3, 2, 1, 1, 2)", IMAGE),
     ("ConvTranspose3d(4, 2, 2, bias=False)", VOLUME),
     ("BatchNorm1d(4)", SIGNAL), ("BatchNorm1d(4)", f(5, 4)), ("BatchNorm2d(4, momentum=None)", IMAGE),
-    ("BatchNorm3d(4)", VOLUME), ("BatchNorm2d(4, affine=False)", IMAGE),
+    ("BatchNorm3d(4)", VOLUME), ("BatchNorm2d(4, affine=False)", IMAGE), ("FrozenBatchNorm2d(4)", IMAGE),
     ("BatchNorm2d(4, track_running_stats=False)", IMAGE), ("InstanceNorm1d(4)", SIGNAL),
     ("InstanceNorm2d(4, affine=True)", IMAGE), ("InstanceNorm3d(4, affine=True, track_running_stats=True)", VOLUME),
     ("LayerNorm(5)", IMAGE), ("LayerNorm((6, 5), bias=False)", IMAGE),

@@ -87,3 +87,21 @@ def test_refusals_say_what_is_wrong(op):
         op(x, np.array([[0, 0, 0, 1, 1], [2, 0, 0, 1, 1]]), 2)
     with pytest.raises(ArgumentError, match=rf"\[{op.__name__}\] output_size"):
         op(x, BOXES, (2, 3, 4))
+
+
+def test_masks_are_pasted_pixel_by_pixel():
+    """Each pixel of a widened box takes the mask's value at its middle, between the middles of steps."""
+    boxes = np.array([[1, 1, 9, 6], [-3.5, 2, 4.2, 40], [2.4, 2.4, 2.4, 2.4], [30, 30, 40, 40], [5, 5, 2, 2]])
+    masks, (h, w) = rng.random((5, 4, 4)), (12, 10)
+    want = np.zeros((5, h, w))
+    for b, (x1, y1, x2, y2) in enumerate(boxes):
+        padded = np.pad(masks[b], 1)
+        (left, right), (top, bottom) = ([int((a + c) / 2 - (c - a) * 0.75), int((a + c) / 2 + (c - a) * 0.75)]
+                                        for a, c in ((x1, x2), (y1, y2)))
+        rows, columns = max(bottom - top + 1, 1), max(right - left + 1, 1)
+        for y, x in np.ndindex(h, w):
+            if 0 <= y - top < rows and 0 <= x - left < columns and y <= bottom and x <= right:
+                at = [min(max((i + 0.5) * 6 / n - 0.5, 0), 5) for i, n in ((y - top, rows), (x - left, columns))]
+                want[b, y, x] = sample(padded[None], *at)[0]
+    np.testing.assert_allclose(ops.paste_masks(masks, boxes, (h, w)).numpy(), want, atol=1e-12)
+    assert ops.paste_masks(masks[:1], np.array([[np.nan, 0, np.inf, 1e30]]), (h, w)).shape == (1, h, w)

@@ -1,5 +1,5 @@
 """Names of classes, a line each: imagenet.txt (1000, words of WordNet 3.0 joined by commas), voc.txt (21),
-coco.txt (80 of 2017)."""
+coco.txt (80 of 2017), coco91.txt (background and all of COCO's numbers; "-" for those that name nothing)."""
 from functools import cache
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from ...errors import ArgumentError, message
 
 @cache
 def labels(name):
-    """The names of the classes of a list, "imagenet", "voc" or "coco", as a tuple in the order of the labels.
+    """The names of the classes of a list, "imagenet", "voc", "coco" or "coco91", in the order of the labels: a tuple.
 
     Raises:
         ArgumentError: there is no such list.

@@ -31,6 +31,7 @@ class ResNetConfig(ModelConfig):
         output_stride: pixels per step of the last map: 32, 16 or 8; stages that would go beyond dilate.
         dilate_first: in a stage that dilates, the first block does, too (not so in torchvision).
         eps, momentum: of the batch norms.
+        frozen: do the batch norms stay what they are, in training too, as detectors have it?
     """
 
     block: str = "basic"
@@ -43,6 +44,7 @@ class ResNetConfig(ModelConfig):
     dilate_first: bool = False
     eps: float = 1e-5
     momentum: float = 0.1
+    frozen: bool = False
 
     def __post_init__(self):
         if self.block not in BLOCKS or self.stem not in ("imagenet", "small") or self.output_stride not in (8, 16, 32):
@@ -129,7 +131,8 @@ class ResNet(Classifier):
 
     def __init__(self, config):
         c = self.config = config
-        norm = partial(nn.BatchNorm2d, eps=c.eps, momentum=c.momentum)
+        norm = partial(nn.FrozenBatchNorm2d, eps=c.eps) if c.frozen else \
+            partial(nn.BatchNorm2d, eps=c.eps, momentum=c.momentum)
         kernel, stride, padding = (7, 2, 3) if c.stem == "imagenet" else (3, 1, 1)
         self.conv1 = nn.Conv2d(c.in_channels, c.width, kernel, stride, padding, bias=False)
         self.bn1 = norm(c.width)

@@ -58,6 +58,7 @@ from . import (  # noqa: E402, F401  (each registers its runners)
     generative,
     layers,
     optimizers,
+    rcnn,
     recurrent,
     segmentation,
     sequence,
