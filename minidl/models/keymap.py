@@ -6,8 +6,9 @@
 
 A row is (official, ours) or (official, ours, how).  `{i}` stands for a number, `*` at the end for the rest of the name.
 `[a|b|c]`, on one side, for tensors that the other side holds as one, joined along the first axis.  How: "T", the
-matrix is transposed; "old", a name that is read, but not written.  Ours None: checkpoints may hold it, we do not.
-Two rows with the same name of ours: checkpoints hold the tensor twice.  What no row matches keeps its name.
+matrix is transposed; a pair of functions, official array -> ours and back; "old", a name that is read, but not
+written.  Ours None: checkpoints may hold it, we do not; official None: we do, they do not.  Two rows with the same
+name of ours: checkpoints hold the tensor twice.  What no row matches keeps its name.
 """
 import re
 from collections.abc import Mapping
@@ -33,7 +34,7 @@ class _Source(NamedTuple):
 
     names: tuple                   # several: joined
     part: tuple = (0, 1)           # (index, number of parts) of a tensor that is to be split
-    transposed: bool = False
+    change: object = None          # a function on arrays
 
 
 class _Side:
@@ -68,18 +69,29 @@ class _Side:
         return tuple([text.replace("[]", word or "") for word in self.words])
 
 
+def _transposed(array):
+    return np.swapaxes(array, -1, -2)
+
+
+CHANGES = {"": (None, None), "old": (None, None), "T": (_transposed, _transposed)}
+
+
 class _Row:
     def __init__(self, official, ours, how=""):
-        self.official, self.ours = _Side(official), None if ours is None else _Side(ours)
-        self.transposed, self.written = how == "T", ours is not None and how != "old"
-        slots = [set(_SLOT.findall(t)) for t in (official, ours or official)]
-        if how not in ("", "T", "old") or slots[0] != slots[1] or self.ours and (
-                self.official.rest != self.ours.rest or min(len(s.words) for s in (self.official, self.ours)) > 1):
-            expected = "the same slots on both sides, brackets on one, and T, old or nothing"
+        self.official, self.ours = (None if name is None else _Side(name) for name in (official, ours))
+        self.written = ours is not None and how != "old"
+        sides, changes = (self.official, self.ours), CHANGES.get(how, how)
+        slots = [set(_SLOT.findall(t)) for t in (official or ours, ours or official)]
+        if len(changes) != 2 or isinstance(changes, str) or slots[0] != slots[1] or None not in sides and (
+                self.official.rest != self.ours.rest or min(len(s.words) for s in sides) > 1):
+            expected = "the same slots on both sides, brackets on one, and T, old, two functions or nothing"
             raise ArgumentError(message("KeyMap", "row", expected, (official, ours, how)))
+        self.read, self.write = changes
 
-    def across(self, name, here, there):
-        """[(name on the other side, its _Source)] of a tensor on this side; None: this row is another's."""
+    def across(self, name, side):
+        """[(name on the other side, its _Source)] of a tensor on a side; None: this row is another's."""
+        here, there, change = (self.official, self.ours, self.read) if side == "official" else (
+            self.ours, self.official, self.write)
         found = here.match(name)
         if found is None:
             return None
@@ -88,8 +100,8 @@ class _Row:
             return []
         names, others = here.names(values), there.names(values)
         if len(others) > 1:
-            return [(o, _Source((name,), (i, len(others)), self.transposed)) for i, o in enumerate(others)]
-        return [(others[0], _Source(names, (0, 1), self.transposed))]
+            return [(o, _Source((name,), (i, len(others)), change)) for i, o in enumerate(others)]
+        return [(others[0], _Source(names, (0, 1), change))]
 
 
 class KeyMap:
@@ -110,16 +122,16 @@ class KeyMap:
         """The rows whose template on a side fits the name, numbers aside: few, and the same for every layer."""
         key = side, _outline(name)
         if key not in self._by_outline:
-            rows = self.rows if side == "official" else [row for row in self.rows if row.written]
+            rows = [row for row in self.rows if (row.official if side == "official" else row.written)]
             self._by_outline[key] = [row for row in rows if getattr(row, side).outline.fullmatch(key[1])]
         return self._by_outline[key]
 
-    def _plan(self, names, here, there):
+    def _plan(self, names, side):
         plan: dict = {}
         for name in names:
-            found = (row.across(name, getattr(row, here), getattr(row, there)) for row in self._rows_for(name, here))
+            found = (row.across(name, side) for row in self._rows_for(name, side))
             matches = [targets for targets in found if targets is not None]
-            matches = matches if here == "ours" else matches[:1]
+            matches = matches if side == "ours" else matches[:1]
             for target, source in chain(*(matches or [[(name, _Source((name,)))]])):
                 plan.setdefault(target, source)
         return plan
@@ -129,16 +141,15 @@ class KeyMap:
 
         One that needs several, of which some are not there, is not there.
         """
-        return _Renamed(official, self._plan(official, "official", "ours"))
+        return _Renamed(official, self._plan(official, "official"))
 
     def write(self, ours):
         """Our tensors under the official names, likewise."""
-        return _Renamed(ours, self._plan(ours, "ours", "official"))
+        return _Renamed(ours, self._plan(ours, "ours"))
 
     def official_name(self, name):
         """The official name, or names, of a tensor of ours; for messages."""
-        (name, source), *others = self._plan([name], "ours", "official").items()
-        return " + ".join([name, *[n for n, _ in others]])
+        return " + ".join(self._plan([name], "ours")) or name
 
 
 class _Renamed(Mapping):
@@ -151,13 +162,15 @@ class _Renamed(Mapping):
         parts = [self._tensors[n] for n in source.names]
         index, count = source.part
         array = parts[0]
-        if len(parts) == 1 and count == 1 and not source.transposed:
+        if len(parts) == 1 and count == 1 and source.change is None:
             return array
         parts = [np.asarray(p) for p in parts]
         array = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        array = np.swapaxes(array, -1, -2) if source.transposed else array
+        array = array if source.change is None else source.change(array)
+        if count == 1:
+            return array
         size = len(array) // count
-        return array[index * size:(index + 1) * size] if count > 1 else array
+        return array[index * size:(index + 1) * size]
 
     def release(self, name):
         """Let the memory of what a tensor is made of go, where the other side can."""

@@ -63,7 +63,15 @@ def image_example(model, rng, batch=4):
     """Images of patches 8 pixels wide, so that there is something to segment."""
     size = getattr(model.config, "image_size", 64)
     patches = rng.standard_normal((batch, model.config.in_channels, size // 8, size // 8), np.float32)
-    return {"image": Tensor(patches.repeat(8, 2).repeat(8, 3))}
+    return {"image": Tensor(patches.repeat(8, 2).repeat(8, 3)), **label_example(model, rng, batch)}
+
+
+def label_example(model, rng, batch):
+    """Classes, for a model that is told of them."""
+    count = getattr(model.config, "num_classes", 0)
+    if not count or "labels" not in inspect.signature(model.forward).parameters:
+        return {}
+    return {"labels": Tensor(rng.integers(0, count, batch))}
 
 
 def text_example(model, rng, batch=4, length=9):
@@ -163,7 +171,8 @@ def spelling_example(model, rng, batch=4):
 
 def latent_example(model, rng, batch=4):
     """Latents (N, Z)."""
-    return {"latent": Tensor(rng.standard_normal((batch, model.latent_size), np.float32))}
+    latent = rng.standard_normal((batch, model.latent_size), np.float32)
+    return {"latent": Tensor(latent), **label_example(model, rng, batch)}
 
 
 EXAMPLES = {"image": image_example, "images": detection_example, "latent": latent_example, "input_ids": text_example,

@@ -6,6 +6,12 @@ from ...models.generative.cyclegan import ResNetGenerator, ResNetGeneratorConfig
 from ...models.generative.dcgan import DCGANConfig, DCGANDiscriminator, DCGANGenerator
 from ...models.generative.patchgan import PatchGAN, PatchGANConfig
 from ...models.generative.pix2pix import UNetGenerator, UNetGeneratorConfig
+from ...models.generative.stylegan2 import (
+    StyleGAN2Config,
+    StyleGAN2Discriminator,
+    StyleGAN2DiscriminatorConfig,
+    StyleGAN2Generator,
+)
 from ...models.generative.vae import VAE, VAEConfig, divergence, log_bernoulli
 from . import Run, runs
 from .classification import loaded
@@ -67,3 +73,39 @@ def vae(case):
     logits = model.decode(model.latent(found.mu, found.logvar, Tensor(case.inputs["eps"])))
     loss = ops.sum(divergence(found.mu, found.logvar) - log_bernoulli(x, logits))
     return Run({"recon": found.reconstruction, "mu": found.mu, "logvar": found.logvar, "elbo_loss": loss}, model=model)
+
+
+@runs("stylegan2_ada_g")
+def stylegan2_generator(case):
+    """stylegan2-ada-pytorch's Generator."""
+    c, s = case.config, case.config["synthesis_kwargs"]
+    config = StyleGAN2Config(c["img_resolution"], c["img_channels"], c["c_dim"], s["channel_base"], s["channel_max"],
+                             s.get("architecture", "skip"), s["conv_clamp"], c["z_dim"], c["w_dim"],
+                             c["mapping_kwargs"].get("num_layers", 8))
+    model = loaded(StyleGAN2Generator(config), case)
+    given = [Tensor(case.inputs[name]) if name in case.inputs else None for name in ("z", "c")]
+    return Run({"w": model.mapping(*given), "img_const": model(*given, noise="const"),
+                "img_none_psi0.7": model(*given, truncation=0.7, noise="none")}, model=model)
+
+
+@runs("stylegan2_rosinality_g")
+def rosinality_generator(case):
+    """rosinality/stylegan2-pytorch's Generator."""
+    c = case.config
+    config = StyleGAN2Config(c["size"], channel_base=16384 * c["channel_multiplier"],
+                             channel_max=c.get("tiny_channels", 512), latent_size=c["style_dim"],
+                             style_size=c["style_dim"], mapping_layers=c["n_mlp"])
+    model, z = loaded(StyleGAN2Generator(config), case), Tensor(case.inputs["z"])
+    return Run({"w": model.mapping(z), "img": model(z, noise="const")}, model=model, layout="rosinality")
+
+
+@runs("stylegan2_ada_d")
+def stylegan2_discriminator(case):
+    """stylegan2-ada-pytorch's Discriminator."""
+    c = case.config
+    config = StyleGAN2DiscriminatorConfig(
+        c["img_resolution"], c["img_channels"], c["c_dim"], c["channel_base"], c["channel_max"],
+        c.get("architecture", "resnet"), c.get("conv_clamp"), c["epilogue_kwargs"].get("mbstd_group_size", 4))
+    model = loaded(StyleGAN2Discriminator(config), case)
+    given = [Tensor(case.inputs[name]) if name in case.inputs else None for name in ("img", "c")]
+    return Run({"score": model(*given)}, model=model)
