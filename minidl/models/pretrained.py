@@ -155,8 +155,9 @@ def _from_config(told):
     for kind in kinds:
         if told.get("model") == kind.__name__:
             return kind, kind.config_class.from_dict(told["config"])
+    named = set(told.get("architectures") or [told.get("_class_name")])        # (the latter in diffusers' files)
     for kind in kinds:
-        if set(told.get("architectures") or ()) & set(kind.architectures):
+        if named & set(kind.architectures):
             return kind, kind.config_class.from_hf(told)
     known = [kind.__name__ for kind in kinds]
     raise CheckpointError(message("from_pretrained", "config.json", f"one of the models {', '.join(known)}",

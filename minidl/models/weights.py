@@ -98,6 +98,11 @@ def _readings(official, base):
             yield _Named(tensors, renamed)
 
 
+def below(weights, prefix):
+    """The tensors of a mapping whose names begin with a prefix, under their names without it."""
+    return _Named(weights, {n[len(prefix):]: n for n in weights if n.startswith(prefix)})
+
+
 class _Named(Mapping):
     """A mapping under other names: {new: old}."""
 

@@ -175,7 +175,39 @@ def latent_example(model, rng, batch=4):
     return {"latent": Tensor(latent), **label_example(model, rng, batch)}
 
 
-EXAMPLES = {"image": image_example, "images": detection_example, "latent": latent_example, "input_ids": text_example,
+def denoising_example(model, rng, batch=4):
+    """Noisy samples, how noisy they are, and what is drawn."""
+    c, takes = model.config, inspect.signature(model.forward).parameters
+    shapes = {"sample": (c.in_channels, c.sample_size, c.sample_size)}
+    if "encoder_hidden_states" in takes:
+        shapes |= {"encoder_hidden_states": (5, c.cross_attention_dim), "class_labels": (c.time_width,)}
+    given = {name: Tensor(rng.standard_normal((batch, *shape), np.float32)) for name, shape in shapes.items()}
+    if "timestep" in takes:
+        given["timestep"] = Tensor(rng.integers(0, 1000, batch))
+    if "class_labels" in takes.keys() - given:
+        given["class_labels"] = Tensor(rng.integers(0, c.num_class_embeds, batch))
+    return given
+
+
+def prior_example(model, rng, batch=4):
+    """Vectors of images with noise, how noisy they are, and texts."""
+    c = model.config
+    shapes = {"hidden_states": (c.embedding_dim,), "proj_embedding": (c.embedding_dim,),
+              "encoder_hidden_states": (c.num_embeddings, c.embedding_dim)}
+    given = {name: Tensor(rng.standard_normal((batch, *shape), np.float32)) for name, shape in shapes.items()}
+    return {**given, "timestep": Tensor(rng.integers(0, 1000, batch))}
+
+
+def projection_example(model, rng, batch=4):
+    """Vectors of images and texts, and states of these."""
+    width = model.config.clip_embeddings_dim
+    shapes = {"image_embeddings": (width,), "prompt_embeds": (width,), "text_encoder_hidden_states": (5, width)}
+    given = {name: Tensor(rng.standard_normal((batch, *shape), np.float32)) for name, shape in shapes.items()}
+    return {**given, "dropped": Tensor(np.arange(batch) % 2 == 0)}
+
+
+EXAMPLES = {"hidden_states": prior_example, "image_embeddings": projection_example, "sample": denoising_example,
+            "image": image_example, "images": detection_example, "latent": latent_example, "input_ids": text_example,
             "input_features": speech_example, "input_values": wave_example, "past_values": series_example,
             "x": sequence_example, "tokens": token_example, "wave": recording_example, "mel": spectrum_example,
             "letters": spelling_example, "pixel_values": pixel_example}

@@ -70,14 +70,15 @@ class SelfAttention(_Attention):
 
 
 class CrossAttention(_Attention):
-    """Every token looks at the tokens of another sequence.
+    """Every token looks at the tokens of another sequence, of width `other_width` if it is not that of the own.
 
     Parameters: q; kv, one projection for keys and values; out.
     """
 
-    def __init__(self, width, heads, head_width=None, bias=(True, True), dropout=0.0, scale=None):
+    def __init__(self, width, heads, head_width=None, bias=(True, True), dropout=0.0, scale=None, other_width=None):
         super().__init__(width, heads, head_width, bias, dropout, scale)
-        self.q, self.kv = nn.Linear(width, self._inner, bias[0]), nn.Linear(width, 2 * self._inner, bias[0])
+        self.q = nn.Linear(width, self._inner, bias[0])
+        self.kv = nn.Linear(other_width or width, 2 * self._inner, bias[0])
 
     def forward(self, x, other, mask=None, bias=None, cache=None, layer=0):
         """x (N, T, width), other (N, S, width) -> (N, T, width); a cache keeps what `other` was projected to."""

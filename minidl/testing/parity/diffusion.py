@@ -3,6 +3,9 @@ import numpy as np
 
 from ... import Tensor, ops
 from ...models.diffusion import schedulers
+from ...models.diffusion.autoencoder import AutoencoderKL
+from ...models.diffusion.unclip import PriorTransformer, UnCLIPTextProjModel
+from ...models.diffusion.unet import UNet2DConditionModel, UNet2DModel
 from ...models.text import clip
 from . import Run, runs
 from .classification import loaded
@@ -53,10 +56,20 @@ def walk(scheduler, case):
             "add_noise": scheduler.add_noise(start, Tensor(case.inputs["noise"][0]), scheduler.timesteps[2])}
 
 
+def built(kind, case):
+    """A model from the case's config.json."""
+    return loaded(kind(kind.config_class.from_hf(case.config)), case)
+
+
+def tensors(case):
+    """The case's inputs."""
+    return {name: Tensor(array) for name, array in case.inputs.items()}
+
+
 @runs("clip_text")
 def clip_text(case):
     """transformers.CLIPTextModel."""
-    model = loaded(clip.CLIPTextModel(clip.CLIPTextConfig.from_hf(case.config)), case)
+    model = built(clip.CLIPTextModel, case)
     output = model(Tensor(case.inputs["input_ids"]), output_hidden_states=True)
     return Run({"last_hidden_state": output.last_hidden_state, "pooler_output": output.pooler_output,
                 "hidden.-2": output.hidden_states[-2]}, model=model)
@@ -65,6 +78,40 @@ def clip_text(case):
 @runs("clip_model")
 def clip_model(case):
     """transformers.CLIPModel."""
-    model = loaded(clip.CLIPModel(clip.CLIPConfig.from_hf(case.config)), case)
-    output = model(**{name: Tensor(array) for name, array in case.inputs.items()})
+    model = built(clip.CLIPModel, case)
+    output = model(**tensors(case))
     return Run({name: output[name] for name in output.keys()}, model=model)
+
+
+@runs("sd15_unet", "unclip_decoder", "unclip_superres")
+def unet(case):
+    """diffusers' UNet2DConditionModel and UNet2DModel."""
+    kind = UNet2DConditionModel if "cross_attention_dim" in case.config else UNet2DModel
+    model = built(kind, case)
+    return Run({name: model(**tensors(case)) for name in case.meta["outputs"]}, model=model)
+
+
+@runs("sd15_vae")
+def autoencoder(case):
+    """diffusers' AutoencoderKL."""
+    model, given = built(AutoencoderKL, case), tensors(case)
+    mean, logvar = model.encode(given["x"])
+    return Run({"mean": mean, "logvar": logvar, "decoded": model.decode(given["z"]),
+                "recon_from_mean": model.decode(mean)}, model=model)
+
+
+@runs("unclip_prior")
+def prior(case):
+    """diffusers' PriorTransformer."""
+    model = built(PriorTransformer, case)
+    found = model(**tensors(case))
+    return Run({"pred": found, "post": model.post_process_latents(found)}, model=model)
+
+
+@runs("unclip_text_proj")
+def text_projection(case):
+    """diffusers' UnCLIPTextProjModel, with guidance: the first half of the texts has no images."""
+    model, given = built(UnCLIPTextProjModel, case), tensors(case)
+    images = given.pop("image_embeddings")
+    found = model(ops.concat([images, images]), **given, dropped=Tensor(np.repeat([True, False], len(images))))
+    return Run({name: found[name] for name in found.keys()}, model=model)
