@@ -1,13 +1,26 @@
 """YOLO networks: which boxes answer for which objects, losses, and what evaluation folds."""
 import math
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pytest
 
 import minidl as ml
-from minidl import Tensor
-from minidl.models.detection.anchors import RATIO, neighbours
+from minidl import Tensor, io, no_grad, ops
+from minidl.errors import ArgumentError
+from minidl.models.config import ModelConfig
+from minidl.models.detection.anchors import RATIO, AnchorHead, neighbours
+from minidl.models.detection.blocks import C3, SPPF, C2f
+from minidl.models.detection.detector import letterbox
+from minidl.models.detection.prototypes import inside, masks
+from minidl.models.detection.taskaligned import BETA, TOP, DistributionHead, align, distribution_focal_loss
+from minidl.models.detection.yolo import YOLO, Layers
 from minidl.models.detection.yolov3 import YOLOv3, YOLOv3Config
+from minidl.models.detection.yolov5 import YOLOv5, YOLOv5Config
+from minidl.models.detection.yolov8 import YOLOv8Segmentation, YOLOv8SegmentationConfig
 
+FORMATS = Path(__file__).parents[1] / "parity" / "formats"
 rng = np.random.default_rng(0)
 
 
@@ -49,3 +62,155 @@ def test_a_new_head_for_other_classes():
     model.reset_head(2)
     assert model.model[0].conv.weight is old and model.labels == () and model.config.num_classes == 2
     assert model.head.m[2].weight.shape == (21, 256, 1, 1)
+
+
+def iou(a, b):
+    """CIoU of two boxes, by ops.box_ciou."""
+    return ops.box_ciou(Tensor(np.array([a], "f4")), Tensor(np.array([b], "f4"))).item()
+
+
+def test_cells_answer_as_by_brute_force():
+    """Object by object and cell by cell, as TOOD says it."""
+    points = (np.mgrid[:8, :8].reshape(2, -1).T[:, ::-1] * 8 + 4).astype("f4")
+    boxes = np.concatenate([points - rng.random((64, 2)) * 20, points + rng.random((64, 2)) * 20], 1).astype("f4")
+    scores, labels = rng.random((64, 3), np.float32), np.array([0, 2, 1, 1])
+    wanted = np.array([[3, 3, 40, 44], [20, 10, 60, 50], [50, 50, 53, 51], [9, 9, 9, 9]], "f4")
+    overlaps = [[max(iou(w, b), 0) for b in boxes] for w in wanted]
+    claims, metric = {}, lambda t, a: scores[a, labels[t]] ** 0.5 * overlaps[t][a] ** BETA
+    room = [[a for a, (x, y) in enumerate(points) if abs(x - (w[0] + w[2]) / 2) < max(w[2] - w[0], 16) / 2
+             and abs(y - (w[1] + w[3]) / 2) < max(w[3] - w[1], 16) / 2] for w in wanted]
+    for t, own in enumerate(room):
+        for a in sorted(own, key=lambda a: -metric(t, a))[:TOP]:
+            claims.setdefault(a, []).append(t)
+    want = {a: ts[0] if len(ts) == 1 else max((t for t in range(4) if a in room[t]), key=lambda t: overlaps[t][a])
+            for a, ts in claims.items()}
+    cell, target, worth = align(scores, boxes, points, labels, wanted, 16)
+    assert dict(zip(cell.tolist(), target.tolist())) == want and {0, 1, 2} <= set(want.values())
+    for t in range(4):
+        own = [a for a in want if want[a] == t]
+        best, closest = max(metric(t, a) for a in own), max(overlaps[t][a] for a in own)
+        np.testing.assert_allclose(worth[target == t], [metric(t, a) * closest / (best + 1e-9) for a in sorted(own)],
+                                   rtol=2e-4, atol=1e-7)
+
+
+def test_distributions_are_pulled_to_the_two_bins_beside():
+    logits = Tensor(np.zeros((3, 16)), requires_grad=True)
+    losses = distribution_focal_loss(logits, Tensor(np.array([2.25, 7.0, 99.0])))
+    np.testing.assert_allclose(losses.numpy(), np.log(16))
+    ops.sum(losses).backward()
+    want = np.full((3, 16), 1 / 16)
+    want[0, 2:4] -= [0.75, 0.25]
+    want[1, 7] -= 1
+    want[2, 14:] -= [0.01, 0.99]
+    np.testing.assert_allclose(logits.grad.numpy(), want, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [YOLOv5, YOLOv8Segmentation])
+def test_losses_have_the_gradients_that_differences_show(kind):
+    """Through sigmoids, CIoU and DFL, down to the heads' raw outputs, in float64; what is assigned stays."""
+    model = kind(kind.config_class.tiny()).to("float64")
+    x = Tensor(rng.random((2, 3, 64, 64)))
+    given = [{"boxes": [[5, 6, 40, 50]], "labels": [1], "masks": np.ones((1, 64, 64), bool)},
+             {"boxes": [[20, 20, 30, 60]], "labels": [2], "masks": np.ones((1, 64, 64), bool)}]
+    (_, _, frames), = model._batches(x)
+    targets = model._framed(given, frames, (64, 64))
+    raw = [Tensor(r.numpy() * 3, requires_grad=True) for r in model.forward_raw(x)]
+    if kind is YOLOv5:
+
+        def value(raw):
+            parts = model.loss(raw, targets, (64, 64))
+            return parts["box"] + parts["classes"]           # (objectness is to be the overlap, which is a number)
+    else:
+        answers = model.head.assigned(raw, targets, (64, 64))
+
+        def value(raw):
+            return sum(model.head.losses(raw, targets, (64, 64), answers).values())
+    value(raw).backward()
+    for r in raw:
+        way = rng.standard_normal(r.shape)
+        ends = [value([Tensor(q.numpy() + s * way) if q is r else q for q in raw]).item() for s in (1e-5, -1e-5)]
+        slope = (r.grad.numpy() * way).sum() if r.grad is not None else 0.0
+        # (the weight of CIoU's aspect term is held, and so not in the gradient: a few parts in a hundred)
+        np.testing.assert_allclose((ends[0] - ends[1]) / 2e-5, slope, rtol=0.05, atol=1e-6)
+
+
+def test_nothing_to_find():
+    """Images without objects, alone and beside others, and objects without area: every loss is finite, and learns."""
+    nothing = {"boxes": np.zeros((0, 4)), "labels": np.zeros(0, int)}
+    point = {"boxes": [[9, 9, 9, 9]], "labels": [0], "masks": np.zeros((1, 64, 64))}
+    for model in YOLOv5(YOLOv5Config.tiny()), YOLOv8Segmentation(YOLOv8SegmentationConfig.tiny()):
+        for targets in ([nothing] * 2, [nothing, point]):
+            losses = model(Tensor(rng.random((2, 3, 64, 64), np.float32)), targets)
+            sum(losses.values()).backward()
+            assert all(np.isfinite(p.grad.numpy()).all() for p in model.parameters() if p.grad is not None)
+    with pytest.raises(ArgumentError, match="masks of every image"):
+        model(Tensor(np.zeros((1, 3, 64, 64), "f4")), [{"boxes": [[1, 1, 9, 9]], "labels": [0]}])
+
+
+@pytest.mark.parametrize("scale", [1, 2, 8])
+def test_masks_lie_where_their_objects_are(scale):
+    """One prototype, 1 in a rectangle and -1 elsewhere, comes back into the pixels of an image."""
+    height, width = 256 // scale, 512 // scale
+    _, frame = letterbox(Tensor(np.zeros((1, 1, height, width), "f4")), (512, 512))
+    boxes = np.array([[64, 32, 256, 224], [0, 0, 512, 256]], "f4") / scale
+    want = np.stack([inside(boxes[:1], (height, width))[0], np.ones((height, width), bool)])
+    want[1] &= ~want[0]
+    boxes = frame.enter(boxes)
+    prototype = Tensor(np.where(inside(boxes[:1] / 4, (128, 128)), 1, -1).astype("f4"))
+    found = masks(Tensor(np.array([[1, -1]], "f4")), prototype, Tensor(boxes), frame)
+    assert (found.numpy() != want).sum() <= 24         # (interpolation rounds the four corners, a pixel or two each)
+    assert masks(Tensor(np.zeros((1, 0), "f4")), prototype, Tensor(boxes[:0]), frame).shape == (0, height, width)
+
+
+@pytest.mark.parametrize("kind", [YOLOv5, YOLOv8Segmentation])
+def test_a_network_finds_the_same_alone_and_in_company(kind):
+    model = kind(kind.config_class.tiny())
+    images = [Tensor(rng.random((3, h, w), np.float32)) for h, w in ((40, 64), (64, 64), (30, 64), (40, 64))]
+    with no_grad():
+        model(Tensor(rng.random((4, 3, 64, 64), np.float32)), [{"boxes": [], "labels": []}] * 4)
+        model.eval()
+        options = {"score_threshold": 0.0, "multi_label": True, "iou_threshold": 1.0, "max_detections": 20}
+        for image, found in zip(images, model(images, **options)):
+            alone, = model([image], **options)
+            assert len(found["scores"]) == 20 and found["labels"].dtype == np.int64
+            for name, value in found.items():
+                np.testing.assert_allclose(value.numpy(), alone[name].numpy(), rtol=1e-4, atol=1e-3)
+
+
+@dataclass(frozen=True)
+class SmallConfig(ModelConfig):
+    """Of Small."""
+
+    in_channels: int = 3
+    num_classes: int = 3
+    image_size: int = 64
+
+
+class Small(YOLO):
+    """The network in parity/formats: a convolution, one block, a pyramid of pools, a head of one map."""
+
+    config_class = SmallConfig
+
+    def __init__(self, block, head):
+        self.config, net = SmallConfig(), Layers()
+        x = net.block(block, net.conv(net.image(3), 8, 3, 2), 8, 1)
+        x = net.block(SPPF, x, 8 if block is C2f else 16)
+        net.add(head([x.channels]), 0, x)
+        self.model = net
+
+
+@pytest.mark.parametrize("file, network", [
+    ("yolov5_object_fp16.pt", Small(C3, lambda c: AnchorHead(c, 3, ((8, 8, 16, 16, 32, 32),), (8,)))),
+    ("yolov8_object_fp16.pt", Small(C2f, lambda c: DistributionHead(c, 3, (8,))))])
+def test_pickled_models_in_half_precision(file, network):
+    ml.load_weights(network, FORMATS / file)
+    stored, own = io.weights(FORMATS / file), network.state_dict()
+    assert own.keys() == set(stored) and all((own[n].numpy() == stored[n]).all() for n in own)
+    network.eval()
+    image = rng.random((1, 3, 64, 64), np.float32)
+    with no_grad():
+        whole = network.forward_raw(Tensor(image))
+        half = network.to("float16").forward_raw(Tensor(image.astype("f2")))
+    for a, b in zip(whole, half):
+        assert b.dtype == np.float16
+        np.testing.assert_allclose(b.numpy(), a.numpy(), atol=2e-2 * np.abs(a.numpy()).max())

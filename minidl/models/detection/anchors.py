@@ -12,7 +12,7 @@ import numpy as np
 
 from ... import nn, ops
 from ...tensor import Tensor
-from .yolo import cells
+from .yolo import cells, like
 
 
 class AnchorHead(nn.Module):
@@ -60,11 +60,11 @@ class AnchorHead(nn.Module):
     def predictions(self, raw):
         """Raw outputs -> (N, B, 5 + K): centre, width and height in pixels; objectness, classes in [0, 1]."""
         rows = []
-        for x, anchors, stride in zip(raw, self.anchors, self.strides):
+        for x, anchors, stride in zip(raw, self.anchors.numpy(), self.strides):
             n, a, h, w, k = x.shape
             s = ops.sigmoid(x).reshape((n, a, h * w, k))
-            xy = (s[..., :2] * 2.0 - 0.5 + cells(h, w)) * float(stride)
-            wh = ops.square(s[..., 2:4] * 2.0) * (anchors * float(stride)).reshape((a, 1, 2))
+            xy = (s[..., :2] * 2.0 - 0.5 + like(cells(h, w), x)) * float(stride)
+            wh = ops.square(s[..., 2:4] * 2.0) * like(anchors[:, None] * stride, x)
             rows.append(ops.concat([xy, wh, s[..., 4:]], -1).reshape((n, a * h * w, k)))
         return ops.concat(rows, 1)
 
@@ -135,17 +135,17 @@ def level_loss(x, anchors, boxes, targets):
     target, anchor, row, column = neighbours(boxes, anchors, x.shape[2:4])
     place = targets.image[target], anchor, row, column
     wanted = np.zeros(x.shape[:4], np.float32)
-    box = classes = Tensor(np.float32(0))
+    box = classes = like(0, x)
     if len(target):
         found = x[place]
         got = ops.sigmoid(found[:, :4]) * 2.0
-        got = ops.concat([got[:, :2] - 0.5, ops.square(got[:, 2:]) * Tensor(anchors[anchor])], 1)
+        got = ops.concat([got[:, :2] - 0.5, ops.square(got[:, 2:]) * like(anchors[anchor], x)], 1)
         want = boxes[target] - np.stack([column, row, 0 * row, 0 * row], 1).astype(np.float32)
         overlap = ops.box_ciou(ops.box_convert(got, "cxcywh", "xyxy"),
-                               ops.box_convert(Tensor(want), "cxcywh", "xyxy"), pairwise=False)
+                               ops.box_convert(like(want, x), "cxcywh", "xyxy"), pairwise=False)
         box = ops.mean(1.0 - overlap)
         wanted[place] = np.maximum(overlap.numpy(), 0)           # (of several objects the last one counts)
         if x.shape[-1] > 6:
-            one_hot = np.eye(x.shape[-1] - 5, dtype=np.float32)[targets.label[target]]
-            classes = ops.binary_cross_entropy_with_logits(found[:, 5:], Tensor(one_hot))
-    return box, ops.binary_cross_entropy_with_logits(x[..., 4], Tensor(wanted)), classes
+            one_hot = np.eye(x.shape[-1] - 5)[targets.label[target]]
+            classes = ops.binary_cross_entropy_with_logits(found[:, 5:], like(one_hot, x))
+    return box, ops.binary_cross_entropy_with_logits(x[..., 4], like(wanted, x)), classes

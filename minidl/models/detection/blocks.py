@@ -79,7 +79,7 @@ class C2f(nn.Module):
 
     def forward(self, x):
         """x (N, I, H, W) -> (N, O, H, W)."""
-        parts = ops.split(self.cv1(x), 2, axis=1)
+        parts = ops.chunk(self.cv1(x), 2, axis=1)
         for block in self.m:
             parts = [*parts, block(parts[-1])]
         return self.cv2(ops.concat(parts, 1))

@@ -73,8 +73,19 @@ class Frame(NamedTuple):
         boxes = [(x1 - left) / sx, (y1 - top) / sy, (x2 - left) / sx, (y2 - top) / sy]
         return ops.clip_boxes(ops.stack(boxes, -1), self.size)
 
+    def cut(self, maps, step):
+        """Maps (N, C, h, w) of the frame, a cell every `step` pixels -> of the image, (N, C, *size), interpolated."""
+        axes = [((np.arange(n) + 0.5) * s + o) * 2 / (cells * step) - 1 for n, s, o, cells in
+                zip(self.size, self.scale, self.offset, maps.shape[2:])]
+        grid = np.stack(np.meshgrid(*axes[::-1]), -1).astype(maps.dtype)
+        grid = np.broadcast_to(grid, (len(maps), *grid.shape))
+        return ops.grid_sample(maps, Tensor(grid), padding_mode="border", align_corners=False)
+
     def enter_masks(self, masks, count, size):
         """Masks (count, height, width) of the image -> (count, *size) bool of the frame: of the nearest pixel."""
+        if masks.size != count * self.size[0] * self.size[1]:
+            expected = f"({count}, {', '.join(map(str, self.size))})"
+            raise ShapeError(message("Detector", "masks", expected, masks.shape))
         masks = masks.reshape(count, *self.size).astype(bool)
         rows, inside_y, columns, inside_x = [part for axis in (0, 1) for part in self._nearest(axis, size[axis])]
         return masks[:, rows][:, :, columns] & inside_y[:, None] & inside_x
@@ -136,7 +147,7 @@ class Detector(Model):
             return self.losses(images, targets)
         chosen, found = self.selection.replace(**selection), [None] * len(images)
         for indices, batch, frames in self._batches(images):
-            raw = self.forward_raw(batch)
+            raw = [_whole(x) for x in self.forward_raw(batch)]
             boxes, scores = self.decode(raw, batch.shape[2:])
             for row, (i, frame) in enumerate(zip(indices, frames)):
                 kept, score, label, index = ops.multiclass_nms(boxes[row], scores[row],
@@ -149,7 +160,7 @@ class Detector(Model):
         """{name: loss ()} of images and targets, as `forward` takes them, in whichever mode the network is."""
         (_, batch, frames), = self._batches(images, square=True)
         targets = self._framed(targets, frames, batch.shape[2:])
-        return self.loss(self.forward_raw(batch), targets, batch.shape[2:])
+        return self.loss([_whole(x) for x in self.forward_raw(batch)], targets, batch.shape[2:])
 
     def extras(self, raw, row, index, boxes, frame):
         """What else the detections of an image have; nothing, unless a subclass says so."""
@@ -195,11 +206,11 @@ class Detector(Model):
             box, label = self._objects(i, target)
             boxes.append(frame.enter(box))
             labels.append(label)
-            if "masks" in target:
-                masks.append(frame.enter_masks(_host(target["masks"]), len(label), size))
+            if "masks" in target or not len(label):
+                masks.append(frame.enter_masks(_host(target.get("masks", label)), len(label), size))
         image = np.repeat(np.arange(len(frames)), [len(label) for label in labels])
         return Targets(image, np.concatenate(labels), np.concatenate(boxes),
-                       np.concatenate(masks) if masks and len(masks) == len(frames) else None)
+                       np.concatenate(masks) if len(masks) == len(frames) else None)
 
     def _objects(self, i, target):
         """(boxes (n, 4) float32, labels (n) int64) of an image's target, on the host."""
@@ -233,6 +244,11 @@ def letterbox(images, size, auto=False, scale_up=True, stride=32):
     if any(map(any, borders)):
         images = ops.pad(images, ((0, 0), (0, 0), *borders), value=GRAY)
     return images, Frame(shape, tuple([new / old for new, old in zip(inner, shape)]), (borders[0][0], borders[1][0]))
+
+
+def _whole(x):
+    """A half type as float32: it could not tell the pixels of a large image apart."""
+    return x.astype("float32") if x.dtype.itemsize == 2 else x
 
 
 def _host(array):

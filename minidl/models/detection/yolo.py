@@ -125,6 +125,11 @@ class YOLO(Detector):
 
 
 def cells(height, width, middle=0.0):
-    """(height * width, 2) float32: x and y of the cells of a map, row by row, at this place in them."""
+    """(height * width, 2): x and y of the cells of a map, row by row, at this place in them; an array."""
     y, x = np.mgrid[:height, :width].reshape(2, -1)
-    return Tensor(np.stack([x, y], 1).astype(np.float32) + np.float32(middle))
+    return np.stack([x, y], 1) + middle
+
+
+def like(array, tensor):
+    """An array as a Tensor of another one's dtype."""
+    return Tensor(np.asarray(array).astype(tensor.dtype))

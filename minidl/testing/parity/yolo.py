@@ -6,6 +6,7 @@ from ...models import load_weights
 from ...models.detection.detector import Targets
 from ...models.detection.yolov3 import YOLOv3, YOLOv3Config
 from ...models.detection.yolov5 import YOLOv5, YOLOv5Config
+from ...models.detection.yolov8 import YOLOv8, YOLOv8Config
 from . import Run, runs
 
 
@@ -53,3 +54,21 @@ def yolov3(case):
 def yolov5(case):
     """Ultralytics' YOLOv5."""
     return anchored(case, loaded(YOLOv5(YOLOv5Config(**settings(case))), case))
+
+
+@runs("yolov8")
+def yolov8(case):
+    """Ultralytics' YOLOv8."""
+    c = case.config
+    model = loaded(YOLOv8(YOLOv8Config(*c["scales"][c["scale"]], num_classes=c["nc"])), case)
+    x = Tensor(case.inputs["x"])
+    size, maps = x.shape[2:], model.model(x)
+    raw = model.head(*maps)
+    boxes, scores = model.decode(raw, size)
+    pred = ops.swapaxes(ops.concat([ops.box_convert(boxes, "xyxy", "cxcywh"), scores], -1), 1, 2)
+    parts = model.loss(raw, targets(case.inputs["targets"], size), size)
+    losses = [parts[name] for name in ("box", "classes", "distribution")]
+    return Run({"pred": pred, "raw_boxes": raw[0], "raw_scores": raw[1],
+                **{f"raw_feats{i}": m for i, m in enumerate(maps)},
+                **{f"train_loss_box_cls_dfl.{name}_loss": x for name, x in zip(("box", "cls", "dfl"), losses)},
+                "train_loss_total_x_batch": ops.stack(losses) * len(x)}, model=model)
