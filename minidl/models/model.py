@@ -56,6 +56,15 @@ class Model(nn.Module):
             raise ArgumentError(message(type(self).__name__, "head", "a model that classifies", "one that does not"))
         return self.get_submodule(self.head_name)
 
+    def head_paths(self):
+        """The paths of the last layers, which know the classes: of most networks one.
+
+        Raises:
+            ArgumentError: this architecture has none.
+        """
+        self.get_classifier()
+        return (self.head_name,)
+
     def reset_head(self, num_classes):
         """Give the network a new last layer for other classes, drawn anew.
 

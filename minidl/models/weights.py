@@ -169,10 +169,11 @@ class _Checked(Mapping):
 
 
 def _unfit_head(model, found):
-    """The names of the last layer's tensors, if the checkpoint's are of another shape or not there."""
-    own = {f"{model.head_name}.{name}": t.shape for name, t in model.get_classifier().state_dict().items()}
+    """The names of the last layers' tensors, if the checkpoint's are of another shape or not there."""
+    paths = model.head_paths()
+    own = {f"{path}.{name}": t.shape for path in paths for name, t in model.get_submodule(path).state_dict().items()}
     fits = all(name in found and np.shape(found[name]) == shape for name, shape in own.items())
-    return [] if fits else [*own, *(n for n in found if n.startswith(model.head_name + "."))]
+    return [] if fits else [*own, *(n for n in found if n.startswith(tuple(f"{path}." for path in paths)))]
 
 
 # -- writing ------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import minidl as ml
 from minidl import Tensor, nn
 from minidl.errors import ArgumentError, CheckpointError
-from minidl.models import load_weights
+from minidl.models import from_pretrained, load_weights
 from minidl.models.detection.darknet import DarknetConfig, DarknetNetwork, networks
 from minidl.models.detection.darknet.cfg import parse, plan, read, write
 from minidl.models.detection.darknet.heads import Head
@@ -87,13 +87,15 @@ def test_a_mutated_cfg_is_a_network_or_an_error_that_says_where(text, changes):
 def sections(draw):
     """A layer of any kind."""
     small = st.integers(1, 3)
-    kind = draw(st.sampled_from(("convolutional", "maxpool", "route", "shortcut", "upsample", "softmax", "avgpool")))
+    kind = draw(st.sampled_from(("convolutional", "maxpool", "route", "shortcut", "upsample", "softmax", "avgpool",
+                                 "scale_channels", "sam")))
     told = {"convolutional": {"filters": st.sampled_from((4, 8)), "size": st.integers(1, 4), "stride": small,
                               "pad": st.integers(0, 1), "padding": small, "dilation": small, "groups": small,
                               "batch_normalize": st.integers(0, 1), "activation": st.sampled_from([*ACTIVATIONS])},
             "maxpool": {"size": st.integers(1, 5), "stride": small, "stride_x": small, "padding": st.integers(0, 4)},
             "route": {"layers": st.sampled_from(("-1", "-2", "-1,-1", "-1,-2", "0")), "groups": st.integers(1, 2)},
-            "shortcut": {"from": st.sampled_from(("-1", "-2", "0,-1"))}, "upsample": {"stride": small}}.get(kind, {})
+            "shortcut": {"from": st.sampled_from(("-1", "-2", "0,-1"))}, "upsample": {"stride": small},
+            "scale_channels": {"from": st.sampled_from(("-2", "0"))}, "sam": {"from": st.just("-2")}}.get(kind, {})
     options = {name: draw(value) for name, value in told.items() if name in ("layers", "from") or draw(st.booleans())}
     return "\n".join([f"[{kind}]", *(f"{name}={value}" for name, value in options.items())])
 
@@ -127,6 +129,8 @@ def test_layers_give_the_shapes_that_were_planned(layers):
     (NET + CONV + "[route]\nlayers=0\ngroups=3", r"groups: expected a divisor of 4"),
     (NET + CONV + "[shortcut]", r"line 7, \[shortcut\]: expected from"),
     (NET + CONV + "[maxpool]\nstride=2\n[shortcut]\nfrom=0", r"from: expected layers of the shape \(4, 6, 4\)"),
+    (NET + CONV + CONV + "[sam]\nfrom=-2,0", r"\[sam\] from: expected one layer, got 2"),
+    (NET + CONV + CONV + "[scale_channels]\nfrom=-2", r"factors \(4, 12, 8\) before it, here \(4, 1, 1\)"),
     (NET + CONV + "[yolo]\nanchors=1,2\nclasses=3", r"expected 8 = 1 anchors x \(5 \+ 3 classes\) channels .* got 4"),
     (NET + CONV + "[yolo]\nanchors=1,2,3\nclasses=3", r"anchors: expected 2 numbers"),
     (NET + CONV + "[yolo]\nanchors=1,2\nmask=1", r"mask: expected numbers of anchors, 0 to 0, got 1"),
@@ -346,3 +350,19 @@ def test_a_classifier_runs_and_does_not_detect():
     np.testing.assert_allclose(raw.numpy().sum((1, 2, 3)), 1, rtol=1e-6)
     with pytest.raises(ArgumentError, match=r"\[yolo\] layers"):
         model(Tensor(np.ones((2, 4, 12, 8), np.float32)))
+
+
+def test_weights_of_other_classes_train_on(tmp_path):
+    """All of a checkpoint is taken but the layers before [yolo]."""
+    old = DarknetNetwork(DarknetConfig.tiny())
+    old.write_files(tmp_path / "old")
+    old.save_pretrained(tmp_path / "saved")
+    other = DarknetNetwork(DarknetConfig.tiny().replace(num_classes=7))
+    with pytest.raises(CheckpointError, match="of another kind: layers"):
+        load_weights(other, tmp_path / "old.weights")
+    load_weights(other, tmp_path / "old.weights", new_head=True)
+    for new in from_pretrained(tmp_path / "saved", num_classes=7), other:
+        assert new.eval().forward_raw(Tensor(np.zeros((1, 3, 64, 64), "f4")))[0].shape[1] == 24
+        for name, tensor in new.state_dict().items():
+            was, head = old.state_dict()[name], name.startswith(new.head_paths())
+            assert (tensor.shape != was.shape) if head else (tensor.numpy() == was.numpy()).all()

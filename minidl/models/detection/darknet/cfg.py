@@ -3,7 +3,7 @@
     text -> parse -> Sections (options as texts) -> plan -> Plan: Layers (options as values, inputs, shapes)
 
 A line is a section's [name], an option `name=value`, or, after # or ;, a comment.  A layer takes what the one before it
-gives; [route] and [shortcut] name others: from 0 on counted from the first behind [net], below 0 from themselves.
+gives; [route], [shortcut] and others name some: from 0 on counted from the first behind [net], below 0 from themselves.
 
 Written from: the public description of the format in darknet's documentation (pjreddie.com/darknet) and in the wiki of
 AlexeyAB's darknet, "CFG-Parameters in the different layers".
@@ -165,6 +165,8 @@ OPTIONS: dict = {
     "upsample": {"stride": _whole(2, 1)},
     "route": {"layers": _list(_whole(None, -MOST)), "groups": _whole(1, 1), "group_id": _whole(0)},
     "shortcut": {"from": _list(_whole(None, -MOST)), "activation": _word("linear", ACTIVATIONS), "weights_type": OFF},
+    **dict.fromkeys(("scale_channels", "sam"), {"from": _list(_whole(None, -MOST)), "scale_wh": OFF,
+                                                "activation": _word("linear", ACTIVATIONS)}),
     "connected": {"output": _whole(1, 1), "activation": _word("logistic", ACTIVATIONS), "batch_normalize": OFF},
     "dropout": {"probability": _real(0.5, 0, 1), "dropblock": OFF},
     "softmax": {"groups": _whole(1, 1, 1), "tree": OFF},
@@ -322,14 +324,14 @@ def plan(sections):
 
 def _inputs(section, options, index):
     """The layers that a layer takes, by index."""
-    option = {"route": "layers", "shortcut": "from"}.get(section.kind)
-    if option is None:
+    option = "layers" if section.kind == "route" else "from"
+    if option not in options:
         return (index - 1,)
     named = tuple([i + index if i < 0 else i for i in options[option]])
     for told, i in zip(options[option], named):
         if not 0 <= i < index:
             raise section.fault(option, f"layers before this one, which is layer {index}", told)
-    return (index - 1, *named) if section.kind == "shortcut" else named
+    return named if option == "layers" else (index - 1, *named)
 
 
 def strides(options):
@@ -385,6 +387,17 @@ def _added(section, options, *shapes):
     return shapes[0]
 
 
+def _scaled(section, options, *shapes):
+    """What is here multiplies another layer: each of its channels, or, for [sam], each of its values."""
+    if len(shapes) != 2:
+        raise section.fault("from", "one layer", len(shapes) - 1)
+    factor, shape = shapes
+    expected = (shape[0], 1, 1) if section.kind == "scale_channels" else shape
+    if factor != expected:
+        raise section.fault("from", f"a layer for the factors {factor} before it, here {expected}", shape)
+    return shape
+
+
 def _headed(section, options, shape):
     anchors, num = options["anchors"], options["num"]
     if len(anchors) != 2 * num:
@@ -401,6 +414,7 @@ def _headed(section, options, shape):
 # {kind: the shape of what a layer gives}
 SHAPES = {
     "convolutional": _convolved, "maxpool": _pooled, "route": _routed, "shortcut": _added, "yolo": _headed,
+    "scale_channels": _scaled, "sam": _scaled,
     "avgpool": lambda section, options, shape: (shape[0], 1, 1),
     "connected": lambda section, options, shape: (options["output"], 1, 1),
     "upsample": lambda section, options, shape: (shape[0], *(n * options["stride"] for n in shape[1:])),

@@ -105,6 +105,17 @@ class Shortcut(nn.Module):
         return ACTIVATIONS[self.activation](sum(maps[1:], maps[0]))
 
 
+class Scale(nn.Module):
+    """A product of two layers, and an activation: attention to channels, or to places."""
+
+    def __init__(self, layer):
+        self.activation = layer.options["activation"]
+
+    def forward(self, factor, x):
+        """factor (N, C, 1, 1) or (N, C, H, W), x (N, C, H, W) -> (N, C, H, W)."""
+        return ACTIVATIONS[self.activation](x * factor)
+
+
 class Softmax(nn.Module):
     """Probabilities of channels."""
 
@@ -125,7 +136,8 @@ def _nothing(layer):
 
 
 MODULES = {"convolutional": Convolutional, "connected": Connected, "maxpool": Pool, "avgpool": Average,
-           "upsample": Upsample, "route": Route, "shortcut": Shortcut, "softmax": Softmax, "dropout": _dropout,
+           "upsample": Upsample, "route": Route, "shortcut": Shortcut,
+           "scale_channels": Scale, "sam": Scale, "softmax": Softmax, "dropout": _dropout,
            "cost": _nothing, "yolo": _nothing}
 
 

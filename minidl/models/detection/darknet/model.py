@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from .... import ops
+from .... import nn, ops
 from ....errors import ArgumentError, message
 from ...config import ModelConfig
 from ...registry import family
@@ -19,9 +19,9 @@ from ..detector import Detector
 from . import networks
 from .cfg import parse, plan, read, write
 from .heads import Head
-from .layers import Layers
+from .layers import MODULES, Layers
 from .loss import head_losses
-from .weights import Header, is_weights, read_weights, write_weights
+from .weights import Header, is_weights, plan_of, read_weights, write_weights
 
 
 @lru_cache(64)
@@ -133,10 +133,13 @@ class DarknetNetwork(Detector):
     seen = 0
 
     def __init__(self, config):
-        self.config = config
         self.layers = Layers(config.plan)
-        self.heads = [Head(layer.options) for layer in config.plan.heads]
         self.stride = config.plan.stride
+        self._take(config)
+
+    def _take(self, config):
+        self.config, self.layers.plan = config, config.plan
+        self.heads = [Head(layer.options) for layer in config.plan.heads]
 
     @property
     def layouts(self):
@@ -161,11 +164,26 @@ class DarknetNetwork(Detector):
             load_weights(model, weights)
         return model.eval()
 
+    def get_classifier(self):
+        """The layers before the [yolo] ones."""
+        return nn.ModuleList([self.get_submodule(path) for path in self.head_paths()])
+
+    def head_paths(self):
+        """The paths of the layers before the [yolo] ones."""
+        return tuple([f"layers.{layer.index - 1}" for layer in self.config.plan.heads])
+
+    def reset_head(self, num_classes):
+        """Give the network new convolutions before its [yolo] layers, for other classes, drawn anew."""
+        self._take(self.config.replace(num_classes=num_classes))
+        self.labels = ()
+        for layer in self.config.plan.heads:
+            self.layers[layer.index - 1] = MODULES["convolutional"](self.config.plan.layers[layer.index - 1])
+
     def read_weights(self, path):
-        """As every model's; and darknet's .weights, which need the network to be understood."""
+        """As every model's; and darknet's .weights, also for other classes, which need the network to be understood."""
         if not is_weights(path):
             return super().read_weights(path)
-        weights, header = read_weights(path, self.config.plan)
+        weights, header = read_weights(path, plan_of(path, self.config.plan))
         self.seen = header.seen
         return weights
 

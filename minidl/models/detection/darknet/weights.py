@@ -102,6 +102,21 @@ def read_weights(path, plan):
         return Weights(path, views), header
 
 
+def plan_of(path, plan):
+    """The plan, but for as many classes as the length of a .weights file says, where it fits that of any number."""
+    if not plan.heads:
+        return plan
+    with reading("darknet", path), Mapped(path) as file:
+        length = len(file) - struct.calcsize(_header(file).format)
+    one, two = (_bytes(plan.with_classes(n)) for n in (1, 2))
+    more, rest = divmod(length - one, two - one)
+    return plan if rest or more < 0 else plan.with_classes(1 + more)
+
+
+def _bytes(plan):
+    return 4 * sum(map(prod, contents(plan).values()))
+
+
 def _header(file):
     words = struct.unpack_from("<iii", file.data) if len(file) >= 16 else (-1, -1, -1)
     header = Header(*words)
@@ -111,7 +126,7 @@ def _header(file):
 
 
 def _wrong_length(path, plan, got):
-    total = struct.calcsize(Header().format) + 4 * sum(map(prod, contents(plan).values()))
+    total = struct.calcsize(Header().format) + _bytes(plan)
     return CheckpointError(message("darknet", "path", f"{total} bytes in {path}, or fewer that end behind a layer", got,
                                    "Is it the file of this .cfg?"))
 
