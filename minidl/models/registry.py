@@ -19,8 +19,8 @@ from .model import Model
 # Where models are registered, a module an architecture; loaded when the first name is asked for.
 MODULES = ("vision.resnet", "vision.efficientnet", "vision.vit", "vision.unet",
            "vision.deeplabv3plus",
-           "detection.darknet", "detection.yolov3", "detection.yolov5", "detection.yolov8", "detection.faster_rcnn",
-           "detection.mask_rcnn",
+           "detection.darknet", "detection.yolov3", "detection.yolov5", "detection.yolov7", "detection.yolov8",
+           "detection.faster_rcnn", "detection.mask_rcnn",
            "text.bert", "text.roberta", "text.distilbert", "text.electra", "text.gpt2",
            "text.gpt_neo", "text.opt", "text.t5", "text.bart", "text.mbart", "text.marian",
            "text.clip", "diffusion.unet", "diffusion.autoencoder", "diffusion.unclip",

@@ -31,11 +31,10 @@ class AnchorHead(nn.Module):
         self.strides, self.gains = tuple(strides), tuple(gains)
         boxes = np.array(anchors, np.float32).reshape(len(strides), -1, 2)
         self.anchors = nn.Buffer(Tensor(boxes / np.array(strides, np.float32)[:, None, None]))
-        self.m = nn.ModuleList(self.outputs(c) for c in channels)
+        self.m = nn.ModuleList(self.convolution(c, stride) for c, stride in zip(channels, strides))
 
-    def outputs(self, channels):
-        """The convolution of a map; 8 objects are expected on an image of 640 pixels, all classes alike."""
-        stride = self.strides[self.channels.index(channels)]
+    def convolution(self, channels, stride):
+        """That of a map; 8 objects are expected on an image of 640 pixels squared, all classes alike."""
         conv = nn.Conv2d(channels, len(self.pixels[0]) // 2 * (5 + self.num_classes), 1)
         if not nn.parameter.is_placeholder(conv.bias.data):
             bias = conv.bias.numpy().reshape(-1, 5 + self.num_classes).copy()
@@ -50,7 +49,11 @@ class AnchorHead(nn.Module):
 
     def forward(self, *maps):
         """maps (N, C_i, H_i, W_i) -> for each (N, A, H_i, W_i, 5 + K), before any sigmoid."""
-        return [self.split(conv(x)) for conv, x in zip(self.m, maps)]
+        return [self.split(self.outputs(i, x)) for i, x in enumerate(maps)]
+
+    def outputs(self, i, x):
+        """Map i (N, C, H, W) -> (N, A (5 + K), H, W)."""
+        return self.m[i](x)
 
     def split(self, x):
         """(N, A (5 + K), H, W) -> (N, A, H, W, 5 + K)."""
@@ -75,8 +78,17 @@ class AnchorHead(nn.Module):
 
     def loss(self, raw, targets, size):
         """{"box", "objectness", "classes"}: each the sum of the maps' means, times its gain."""
-        levels = [level_loss(x, anchors, grid_boxes(targets.boxes, stride), targets) for x, anchors, stride in
-                  zip(raw, self.anchors.numpy(), self.strides)]
+        return self.losses(raw, targets, self.assigned(raw, targets))
+
+    def assigned(self, raw, targets):
+        """For each map (object, anchor, row, column), each (M): the boxes that answer for objects; see `neighbours`."""
+        return [neighbours(grid_boxes(targets.boxes, stride), anchors, x.shape[2:4])
+                for x, anchors, stride in zip(raw, self.anchors.numpy(), self.strides)]
+
+    def losses(self, raw, targets, answers):
+        """The losses of boxes that answer for objects; see `loss`."""
+        levels = [level_loss(x, anchors, grid_boxes(targets.boxes, stride), targets.label, targets.image, answer)
+                  for x, anchors, stride, answer in zip(raw, self.anchors.numpy(), self.strides, answers)]
         balance = BALANCE if len(raw) == 3 else (4.0, 1.0)
         box, objectness, classes = zip(*levels)
         parts = sum(box), sum(b * o for b, o in zip(balance, objectness)), sum(classes)
@@ -120,32 +132,38 @@ def neighbours(boxes, anchors, shape, reach=0.5):
     return np.concatenate(found, 1)
 
 
-def level_loss(x, anchors, boxes, targets):
+def stretched(found, anchors):
+    """Raw outputs (M, 4), anchors (M, 2) in cells -> centre from the cell's corner, width and height, in cells."""
+    s = ops.sigmoid(found) * 2.0
+    return ops.concat([s[:, :2] - 0.5, ops.square(s[:, 2:]) * like(anchors, found)], 1)
+
+
+def level_loss(x, anchors, boxes, labels, images, answer):
     """(box, objectness, classes) losses of a map.
 
     Args:
         x (N, A, H, W, 5 + K): what the head gives.
         anchors (A, 2): in cells.
         boxes (T, 4): the objects, centre, width, height in cells.
-        targets: the Targets.
+        labels (T), images (T): the objects' classes, and which image of the batch they are on.
+        answer: (object, anchor, row, column), each (M), of the boxes that answer for objects.
 
     Returns:
         three of (): mean of 1 - CIoU; of the cross-entropy of objectness, which is to be the CIoU; of the classes.
     """
-    target, anchor, row, column = neighbours(boxes, anchors, x.shape[2:4])
-    place = targets.image[target], anchor, row, column
+    target, anchor, row, column = answer
+    place = images[target], anchor, row, column
     wanted = np.zeros(x.shape[:4], np.float32)
     box = classes = like(0, x)
     if len(target):
         found = x[place]
-        got = ops.sigmoid(found[:, :4]) * 2.0
-        got = ops.concat([got[:, :2] - 0.5, ops.square(got[:, 2:]) * like(anchors[anchor], x)], 1)
+        got = stretched(found[:, :4], anchors[anchor])
         want = boxes[target] - np.stack([column, row, 0 * row, 0 * row], 1).astype(np.float32)
         overlap = ops.box_ciou(ops.box_convert(got, "cxcywh", "xyxy"),
                                ops.box_convert(like(want, x), "cxcywh", "xyxy"), pairwise=False)
         box = ops.mean(1.0 - overlap)
         wanted[place] = np.maximum(overlap.numpy(), 0)           # (of several objects the last one counts)
         if x.shape[-1] > 6:
-            one_hot = np.eye(x.shape[-1] - 5)[targets.label[target]]
+            one_hot = np.eye(x.shape[-1] - 5)[labels[target]]
             classes = ops.binary_cross_entropy_with_logits(found[:, 5:], like(one_hot, x))
     return box, ops.binary_cross_entropy_with_logits(x[..., 4], like(wanted, x)), classes

@@ -6,6 +6,7 @@ from ...models import load_weights
 from ...models.detection.detector import Targets
 from ...models.detection.yolov3 import YOLOv3, YOLOv3Config
 from ...models.detection.yolov5 import YOLOv5, YOLOv5Config
+from ...models.detection.yolov7 import YOLOv7, YOLOv7Config
 from ...models.detection.yolov8 import YOLOv8, YOLOv8Config
 from . import Run, runs
 
@@ -54,6 +55,15 @@ def yolov3(case):
 def yolov5(case):
     """Ultralytics' YOLOv5."""
     return anchored(case, loaded(YOLOv5(YOLOv5Config(**settings(case))), case))
+
+
+@runs("yolov7", "yolov7_deploy", "yolov7_tiny")
+def yolov7(case):
+    """WongKinYiu's YOLOv7."""
+    known = {**settings(case), "implicit": any(".ia." in name for name in case.weights)}
+    known.pop("depth")
+    variant = "tiny" if case.name.endswith("tiny") else "base"
+    return anchored(case, loaded(YOLOv7(YOLOv7Config(variant, **known)), case))
 
 
 @runs("yolov8")
