@@ -3,6 +3,7 @@ from .adaptive import AdaptiveAugment
 from .adversarial import AdversarialTrainer, ModeCollapse
 from .callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint, TerminateOnNaN
 from .coco import CocoMetric
+from .detection import CloseMosaic, DetectionTrainer
 from .games import GAN, CycleGAN, Game, ImagePool, Pix2Pix
 from .metrics import F1, Accuracy, ConfusionMatrix, Mean, MeanIoU, Metric
 from .progress import ProgressBar
@@ -10,7 +11,7 @@ from .replaced import ReplacedTokens
 from .text import TextTrainer
 from .trainer import Trainer
 
-__all__ = ["Accuracy", "AdaptiveAugment", "AdversarialTrainer", "CSVLogger", "Callback", "CocoMetric",
-           "ConfusionMatrix", "CycleGAN", "EarlyStopping", "F1", "GAN", "Game", "ImagePool", "Mean", "MeanIoU",
-           "Metric", "ModeCollapse", "ModelCheckpoint", "Pix2Pix", "ProgressBar", "ReplacedTokens", "TerminateOnNaN",
-           "TextTrainer", "Trainer"]
+__all__ = ["Accuracy", "AdaptiveAugment", "AdversarialTrainer", "CSVLogger", "Callback", "CloseMosaic", "CocoMetric",
+           "ConfusionMatrix", "CycleGAN", "DetectionTrainer", "EarlyStopping", "F1", "GAN", "Game", "ImagePool", "Mean",
+           "MeanIoU", "Metric", "ModeCollapse", "ModelCheckpoint", "Pix2Pix", "ProgressBar", "ReplacedTokens",
+           "TerminateOnNaN", "TextTrainer", "Trainer"]

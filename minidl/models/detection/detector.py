@@ -124,6 +124,7 @@ class Detector(Model):
 
     stride = 32
     selection = Selection()
+    has_masks = False              # does it find masks, too?
 
     def forward(self, images, targets=None, **selection):
         """Find objects; in training mode, compare with what is there.

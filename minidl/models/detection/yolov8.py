@@ -102,6 +102,7 @@ class YOLOv8Segmentation(YOLOv8):
     """YOLOv8 that gives a mask of every object, too."""
 
     config_class = YOLOv8SegmentationConfig
+    has_masks = True
 
     def build_head(self, channels):
         """The head for maps of these channels."""
