@@ -20,19 +20,22 @@ from ..text import load_tokenizer
 from ..train import CSVLogger, ModelCheckpoint, ProgressBar, TextTrainer, Trainer
 from ..train.images import image_task
 from ..train.texts import text_task
+from .generative import train_generative
 from .settings import settings as given
 
-MODEL = """A classifier or segmentation network of the zoo; for texts, a folder in Hugging Face's layout, with its
-tokenizer, or a repository on the hub."""
+MODEL = """A classifier, a segmentation network, or what makes images (dcgan, stylegan2, vae, pix2pix, ...); for
+texts, a folder in Hugging Face's layout, with its tokenizer, or a repository on the hub."""
 DATA = """"fashion-mnist"; a folder with a folder per class (images, or text files), or with `images` and `masks`
 (levels 0, 1, ... are classes); a .csv, .tsv, .jsonl of `text` and `label`; `train` and `val` of any of these in a
-folder."""
+folder. To make images: any folder of them, or "fashion-mnist"; to translate, a folder with A and B."""
 
 
 def train(model: str = typer.Argument(..., help=MODEL),
           data: str = typer.Argument(..., help=DATA),
           weights: str = typer.Option(None, help="A checkpoint to start from; its last layer is replaced."),
           settings: list[str] = typer.Option([], "--set", help="A field of the model's config: --set stem=small."),
+          loss: list[str] = typer.Option([], "--loss", help="Of what makes images, a setting of its loss: --loss r1=1, "
+                                                            "kind=hinge, augment=True, beta=4, cycle=5, ..."),
           epochs: int = typer.Option(10, min=1), batch: int = typer.Option(32, min=1, help="Images per step."),
           lr: float = typer.Option(None, help="The highest learning rate. Default: 0.1 of SGD, 1e-3 of AdamW; with "
                                               "weights a tenth; of texts 5e-5."),
@@ -51,7 +54,12 @@ def train(model: str = typer.Argument(..., help=MODEL),
         ml.set_num_threads(threads)
     ml.seed(seed)
     shared = dict(batch_size=batch, num_workers=workers, seed=seed, persistent_workers=bool(workers))
-    if Path(model).is_dir() or hub.is_name(model):
+    of_texts = Path(model).is_dir() or hub.is_name(model)
+    if not of_texts and find(model).task == "image-generation":
+        return train_generative(model, data, weights=weights, settings=given("train", settings),
+                                loss=given("train", loss), epochs=epochs, lr=lr, size=size, out=out, shared=shared,
+                                device=device, resume=resume, console=console, as_json=as_json)
+    if of_texts:
         job = _texts(model, data, settings, size, shared)
     else:
         job = _images(model, data, weights, settings, size, shared)

@@ -1,4 +1,6 @@
-"""Images as arrays (H, W, C), uint8, 0 to 255: resizing, cropping, and fitting into a frame."""
+"""Images as arrays (H, W, C), uint8, 0 to 255: resizing, cropping, fitting into a frame, laying side by side."""
+from pathlib import Path
+
 import numpy as np
 
 from ..errors import ArgumentError, DeviceError, ShapeError, message
@@ -120,3 +122,48 @@ def normalized(image, mean, std):
     x = _image("normalized", image).astype(np.float32).transpose(2, 0, 1) / np.float32(255)
     mean, std = (np.asarray(v, np.float32)[:, None, None] for v in (mean, std))
     return (x - mean) / std
+
+
+def sheet(images, columns=None, low=-1.0, high=1.0, gap=2):
+    """Images side by side, in rows, on white.
+
+    Args:
+        images (N, C, H, W): of 1 or 3 channels; or arrays (C, H, W).
+        columns: images a row; None: about as many as there are rows.
+        low, high: what becomes black and white.
+        gap: pixels between images.
+
+    Returns:
+        (rows * (H + gap) - gap, columns * (W + gap) - gap, 3), uint8; of one channel without the last axis.
+
+    Raises:
+        ShapeError: there are no such images.
+    """
+    images = np.asarray(images, np.float32)
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or not images.size:
+        raise ShapeError(message("sheet", "images", "images (N, C, H, W) of 1 or 3 channels", images.shape))
+    n, c, h, w = images.shape
+    columns = min(n, columns or round(n ** 0.5 + 0.49))
+    rows = -(-n // columns)
+    paper = np.full((rows * columns, h + gap, w + gap, c), 255, np.uint8)
+    levels = (images - low) * (255 / (high - low))
+    paper[:n, :h, :w] = np.clip(np.round(levels), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+    paper = paper.reshape(rows, columns, h + gap, w + gap, c).swapaxes(1, 2)
+    paper = paper.reshape(rows * (h + gap), columns * (w + gap), c)[:rows * (h + gap) - gap, :columns * (w + gap) - gap]
+    return paper[..., 0] if c == 1 else paper
+
+
+def write_image(path, image):
+    """Write an image (H, W, 3) or (H, W), uint8, in the format that the name says; folders are made.
+
+    Raises:
+        DeviceError: Pillow is not installed.
+        ArgumentError: no such format, or the file cannot be written.
+    """
+    Image = pillow("write_image").Image
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(_image("write_image", image)).save(path)
+    except (OSError, ValueError) as error:
+        expected = "a file to write, .png or .jpg"
+        raise ArgumentError(message("write_image", "path", expected, f"{path}: {error}")) from error

@@ -28,10 +28,36 @@ class Generator(Model):
         """Of what it can be asked for; 0: it cannot."""
         return getattr(self.config, "num_classes", 0)
 
-    def latents(self, count):
-        """Standard normal latents (count, latent_size), from the default generator, on the model's device."""
+    def latents(self, count, seed=None, first=0):
+        """Standard normal latents (count, latent_size), on the model's device.
+
+        Args:
+            count: how many.
+            seed: latent i depends on the seed and on `first` + i alone; None: from the default generator.
+            first: the number of the first latent.
+        """
         like = next(self.parameters())
-        return ops.randn((count, self.latent_size), dtype=like.dtype, device=like.device)
+        made = {"dtype": like.dtype, "device": like.device}
+        if seed is None:
+            return ops.randn((count, self.latent_size), **made)
+        keys = [random.fold_in(random.key(seed), first + i) for i in range(count)]
+        return ops.stack([ops.randn((self.latent_size,), key=key, **made) for key in keys])
+
+    def classes(self, count, label=None, first=0):
+        """Labels (count) of images from number `first` on: all the same, or, with None, all classes in turn.
+
+        None for a model that knows no classes.
+
+        Raises:
+            ArgumentError: there is no such class.
+        """
+        if label is not None and not 0 <= label < self.num_classes:
+            expected = f"a class in [0, {self.num_classes})" if self.num_classes else "none: it knows no classes"
+            raise ArgumentError(message("sample", "label", expected, label))
+        if not self.num_classes:
+            return None
+        numbers = [(first + i) % self.num_classes if label is None else label for i in range(count)]
+        return ops.tensor(numbers, device=next(self.parameters()).device)
 
     def generate(self, latents, labels=None):
         """latents (N, Z), labels (N) or None -> images (N, C, H, W)."""
@@ -54,10 +80,7 @@ class Generator(Model):
             ArgumentError: there is no such class, or nothing to choose from.
         """
         number("sample", "count", count, 1, whole=True)
-        like, keys = next(self.parameters()), random.key(seed)
-        latents = ops.stack([ops.randn((self.latent_size,), dtype=like.dtype, device=like.device,
-                                       key=random.fold_in(keys, first + i)) for i in range(count)])
-        return self.draw(latents, self._labels(label, first, count), **options)
+        return self.draw(self.latents(count, seed, first), self.classes(count, label, first), **options)
 
     def draw(self, latents, labels=None, **options):
         """`generate` in evaluation mode, without a record."""
@@ -68,15 +91,6 @@ class Generator(Model):
                 return self.generate(latents, labels, **options)
         finally:
             self.train(training)
-
-    def _labels(self, label, first, count):
-        if label is not None and not 0 <= label < self.num_classes:
-            expected = f"a class in [0, {self.num_classes})" if self.num_classes else "none: it knows no classes"
-            raise ArgumentError(message("sample", "label", expected, label))
-        if not self.num_classes:
-            return None
-        numbers = [(first + i) % self.num_classes if label is None else label for i in range(count)]
-        return ops.tensor(numbers, device=next(self.parameters()).device)
 
 
 def between(start, end, count):

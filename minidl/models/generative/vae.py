@@ -282,15 +282,14 @@ class M2(VariationalAutoencoder):
         bounds = self.bound(ops.concat([image] * k, 0), every, beta=beta).reshape(k, n).mT - math.log(k)
         return ops.sum(ops.exp(log_shares) * (bounds - log_shares), -1)
 
-    def loss(self, image, labels=None, beta=1.0, alpha=0.1, total=None):
+    def loss(self, image, labels=None, beta=1.0, alpha=0.1):
         """The loss of a batch, of which some images have labels: (). Eq. 8 and 9, by image.
 
         Args:
             image (N, C, H, W): pixels in [0, 1].
             labels (N): -1 where the class is not known; None: nowhere.
             beta: as of `bound`.
-            alpha, total: the classifier's share is alpha times `total`, the number of all images, over that of
-                labelled ones in the batch; total None: the number in the batch.
+            alpha: what the classifier's cross-entropy of an image with a label costs.
         """
         n = image.shape[0]
         known = [] if labels is None else [i for i, label in enumerate(labels.tolist()) if label >= 0]
@@ -299,7 +298,7 @@ class M2(VariationalAutoencoder):
         if known:
             images, classes = image[known], labels[known]
             bounds.append(self.bound(images, classes, beta=beta) - math.log(self.num_classes))
-            errors = ops.cross_entropy(self.classify(images), classes) * (alpha * (total or n) / n)
+            errors = ops.cross_entropy(self.classify(images), classes) * alpha
         if unknown:
             bounds.append(self.unlabelled_bound(image[unknown], beta))
         return errors - ops.sum(ops.concat(bounds, 0)) / float(n)

@@ -1,0 +1,74 @@
+"""`minidl generate image`: images of what was trained to make them, as one picture."""
+from pathlib import Path
+
+import numpy as np
+import typer
+
+from ..data.folder import read_image
+from ..data.image import sheet, write_image
+from ..errors import ArgumentError, message
+from ..models import create_model, from_pretrained
+from ..models.generative.generator import Generator, between
+from ..ops import tensor
+from ..tape import no_grad
+from ..train.pictures import Picture
+
+MODEL = typer.Argument(..., help="A folder, as `minidl train` leaves one; or, with --weights, a name of the zoo.")
+
+
+def image(model: str = MODEL, given: list[Path] = typer.Argument(None, help="Of models that translate: images."),
+          weights: Path = typer.Option(None, help="A checkpoint."),
+          label: str = typer.Option(None, "--class", help="Of what class, a name or a number. Default: all, in turn."),
+          count: int = typer.Option(16, min=1, help="How many."),
+          columns: int = typer.Option(None, min=1, help="Images a row."),
+          seed: int = typer.Option(0, min=0, help="The same seed gives the same images."),
+          truncation: float = typer.Option(None, help="Of styles: below 1 more usual images, and more alike."),
+          interpolate: bool = typer.Option(False, "--interpolate", help="From one image to another, in equal steps."),
+          out: Path = typer.Option(Path("image.png"), help="The picture.")):
+    """Draw images, or translate some, and lay them side by side."""
+    network = (create_model(model, weights) if weights else from_pretrained(model)).eval()
+    if isinstance(network, Generator):
+        options = {} if truncation is None else {"truncation": truncation}
+        images, span = _drawn(network, _number(network, label), count, seed, interpolate, options), network.pixel_range
+    else:
+        images, span = _translated(network, model, given or ()), (-1.0, 1.0)
+    write_image(out, sheet(images, columns, *span))
+    print(out)
+
+
+def _drawn(network, label, count, seed, interpolate, options):
+    """Images (N, C, H, W), as an array."""
+    if not interpolate:
+        return network.sample(count, seed, label, **options).numpy()
+    labels = network.classes(count, label or 0) if network.num_classes else None
+    return network.draw(between(*network.latents(2, seed), count), labels, **options).numpy()
+
+
+def _number(network, label):
+    """The number of a class."""
+    if label is None or label.isdecimal():
+        return label and int(label)
+    if label not in network.labels:
+        raise ArgumentError(message("generate", "--class", f"one of {', '.join(network.labels) or 'numbers'}", label))
+    return network.labels.index(label)
+
+
+def _translated(network, name, paths):
+    """Each image beside what becomes of it, as an array."""
+    channels = getattr(network.config, "in_channels", None)
+    if not hasattr(network, "adversary") or channels not in (1, 3):
+        raise ArgumentError(message("generate", "model", "one that makes images", name))
+    if not paths:
+        raise ArgumentError(message("generate", "images", f"some, as {name} translates", "none"))
+    step = 2 ** getattr(network.config, "num_downs", 2)
+    found = []
+    for path in paths:
+        pixels = read_image(path)
+        size = max(step, min(pixels.shape[:2]) // step * step)
+        shown = Picture(size, channels).made(pixels, None)
+        with no_grad():
+            found += [shown, network(tensor(shown[None])).numpy()[0]]
+    if len({pair.shape for pair in found}) > 1:
+        raise ArgumentError(message("generate", "images", "images of one size, into as many channels",
+                                    ", ".join(str(pair.shape) for pair in found)))
+    return np.stack(found)
