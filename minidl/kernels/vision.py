@@ -4,6 +4,7 @@ from functools import lru_cache
 import numpy as np
 
 from ..dispatch import Kernel, register
+from ..ops.detection import detections
 from . import cpu
 from .arrays import dense, unless_float32
 
@@ -92,4 +93,17 @@ def _nms(xp, boxes, scores, iou_threshold):
     return _survivors(boxes, np.argsort(-scores, kind="stable"), iou_threshold)
 
 
-register(Kernel("nms.cpu", "nms", "cpu", _nms, None, lambda arrays, params: unless_float32(*arrays)))
+def _batched_nms(xp, boxes, scores, groups, iou_threshold):
+    order = np.argsort(-scores, kind="stable")
+    order = order[np.argsort(groups[order], kind="stable")]
+    parts = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
+    kept = np.sort(np.concatenate([_survivors(boxes, part, iou_threshold) for part in parts]))
+    return kept[np.argsort(-scores[kept], kind="stable")]
+
+
+def _multiclass_nms(xp, boxes, scores, *options):
+    return detections(_batched_nms, xp, boxes, scores, *options)
+
+
+for name, forward in ("nms", _nms), ("batched_nms", _batched_nms), ("multiclass_nms", _multiclass_nms):
+    register(Kernel(f"{name}.cpu", name, "cpu", forward, None, lambda arrays, params: unless_float32(*arrays[:2])))

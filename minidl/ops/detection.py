@@ -294,6 +294,13 @@ def multiclass_nms(xp, boxes, scores, /, score_threshold=0.25, iou_threshold=0.4
     Returns:
         boxes (M, 4), scores (M), labels (M) int64, and which of the N boxes they are (M) int64, best first.
     """
+    return detections(_survivors, xp, boxes, scores, score_threshold, iou_threshold, max_detections, multi_label,
+                      class_agnostic)
+
+
+def detections(survivors, xp, boxes, scores, score_threshold, iou_threshold, max_detections, multi_label,
+               class_agnostic):
+    """`multiclass_nms` with this function for `batched_nms`, of xp and its arguments."""
     if multi_label:
         box, label = xp.nonzero(scores > score_threshold)
     else:
@@ -301,7 +308,7 @@ def multiclass_nms(xp, boxes, scores, /, score_threshold=0.25, iou_threshold=0.4
         label = scores[box].argmax(1)
     boxes, scores = boxes[box], scores[box, label]
     groups = xp.zeros_like(label) if class_agnostic else label
-    kept = _survivors(xp, boxes, scores, groups, iou_threshold)[:max_detections]
+    kept = survivors(xp, boxes, scores, groups, iou_threshold)[:max_detections]
     return boxes[kept], scores[kept], label[kept], box[kept]
 
 

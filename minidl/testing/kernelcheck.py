@@ -71,7 +71,7 @@ def _called(kernel, op, inputs, params, seeds):
     else:
         out = result
         if kernel.backward is None:
-            return [out], []
+            return list(out) if several else [out], []
         known = {"out": out, **dict(zip(op.inputs, inputs)), **params,
                  **{f"{n}_shape": a.shape for n, a in zip(op.inputs, inputs) if a is not None}}
         parts = kernel.backward(xp, seeds[0], **{n: known[n] for n in op.wants})

@@ -1,4 +1,5 @@
 """Boxes against the formulas of the papers, written out box by box."""
+import itertools
 import math
 
 import numpy as np
@@ -114,6 +115,36 @@ def greedy(b, scores, threshold):
 def test_nms_is_the_greedy_rule_with_ties_by_position(n, threshold, levels):
     b, scores = boxes(n), rng.integers(0, levels, n) / levels
     assert list(ops.nms(b, scores, threshold).numpy()) == greedy(b, scores, threshold)
+
+
+@pytest.mark.parametrize("makers", ["off", "auto"])
+def test_nms_of_every_order_and_every_tie(makers):
+    levels = np.array(list(itertools.product([0.2, 0.5, 0.5000001, np.nan], repeat=4)), "f4")
+    for b in (boxes(4), boxes(4, 0.5), np.repeat(boxes(1), 4, 0), boxes(4) * [1, 1, 0, 1]):
+        for scores in levels:
+            want = greedy(b, np.where(np.isnan(scores), -1, scores), 0.25)
+            with ml.use_kernels(makers):
+                assert list(ops.nms(b.astype("f4"), scores, 0.25).numpy()) == want
+                assert list(ops.batched_nms(b.astype("f4"), scores, np.zeros(4, int), 0.25).numpy()) == want
+
+
+def test_thousands_of_boxes():
+    n = 2000
+    b, scores, group = boxes(n, 1.0).astype("f4"), rng.integers(0, 50, n).astype("f4"), rng.integers(0, 9, n)
+    b[:, [0, 2]] += rng.integers(0, 200, (n, 1))
+    b[5:9, 2] = b[5:9, 0]                                                # some without area
+    overlap = ops.box_iou(b.astype("f8"), b.astype("f8")).numpy()
+    for groups in np.zeros(n, int), group:
+        there, kept = np.ones(n, bool), []
+        for i in np.argsort(-scores, kind="stable"):                     # the quadratic rule
+            if there[i]:
+                kept.append(i)
+                there &= ~((overlap[i] > 0.5) & (groups == groups[i]))
+        for makers in "off", "auto":
+            with ml.use_kernels(makers):
+                assert list(ops.batched_nms(b, scores, groups, 0.5).numpy()) == kept
+                assert groups.any() or list(ops.nms(b, scores, 0.5).numpy()) == kept
+        assert 200 < len(kept) < n
 
 
 @settings(max_examples=15, deadline=None)
