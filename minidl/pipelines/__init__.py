@@ -1,30 +1,57 @@
-"""Pipelines: a model and its tokenizer, for a task on text.
+"""Pipelines: a model and its tokenizer, for a task on text; networks that draw together.
 
     from minidl import pipeline
     pipeline("text-classification", "directory")("I like it.")        # [{"label": "POSITIVE", "score": 0.99}]
+    from minidl.pipelines import image_pipeline
+    image_pipeline("directory")("a photo of a cat", seed=0)           # (1, 512, 512, 3), uint8
 """
 import json
 from dataclasses import fields
 from pathlib import Path
 
-from ..errors import ArgumentError, message
+from ..errors import ArgumentError, CheckpointError, message
 from ..io import hub
 from ..models import from_pretrained
 from ..models.config import near
 from ..models.text.generation import GenerationConfig
 from ..text import load_tokenizer
+from . import parts
 from .base import Pipeline
 from .classification import FillMask, TextClassification, TokenClassification
 from .features import FeatureExtraction, Search
 from .generation import Generation, Summarization, TextGeneration, Translation
+from .image import ImagePipeline
 from .question_answering import QuestionAnswering
+from .stable_diffusion import StableDiffusion
+from .unclip import UnCLIP, UnCLIPVariations
 
 TASKS = {kind.task: kind for kind in (TextClassification, TokenClassification, QuestionAnswering, FillMask,
                                       TextGeneration, Summarization, Translation, FeatureExtraction)}
 OTHER_NAMES = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
 
-__all__ = ["FeatureExtraction", "FillMask", "Pipeline", "QuestionAnswering", "Search", "Summarization", "TASKS",
-           "TextClassification", "TextGeneration", "TokenClassification", "Translation", "pipeline"]
+DRAWING = {kind: draws for draws in (StableDiffusion, UnCLIP, UnCLIPVariations) for kind in draws.kinds}
+
+__all__ = ["FeatureExtraction", "FillMask", "ImagePipeline", "Pipeline", "QuestionAnswering", "Search",
+           "StableDiffusion", "Summarization", "TASKS", "TextClassification", "TextGeneration", "TokenClassification",
+           "Translation", "UnCLIP", "UnCLIPVariations", "image_pipeline", "pipeline"]
+
+
+def image_pipeline(model, device="cpu"):
+    """What draws images, from a folder in diffusers' layout: StableDiffusion, UnCLIP or UnCLIPVariations.
+
+    Args:
+        model: the folder, or the name of a repository on the hub.
+        device: where it runs.
+
+    Raises:
+        CheckpointError: it is no such folder, or of a pipeline that is not here; a part is missing, damaged, or more
+            than data.
+    """
+    path = parts.folder(model)
+    kind, _ = parts.index(path)
+    if kind not in DRAWING:
+        raise CheckpointError(message("image_pipeline", "model", f"a folder of a {' or '.join(DRAWING)}", kind))
+    return DRAWING[kind].from_pretrained(path).to(device)
 
 
 def pipeline(task, model, tokenizer=None, device="cpu", batch_size=8, **options):

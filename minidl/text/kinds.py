@@ -13,6 +13,8 @@ INPUTS = ("input_ids", "attention_mask")
 SEGMENTS = ("input_ids", "token_type_ids", "attention_mask")
 BERT = {"unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "cls": "[CLS]", "mask": "[MASK]"}
 FAIRSEQ = {"bos": "<s>", "eos": "</s>", "unk": "<unk>", "sep": "</s>", "pad": "<pad>", "cls": "<s>", "mask": "<mask>"}
+CLIP = {"bos": "<|startoftext|>", "eos": "<|endoftext|>", "unk": "<|endoftext|>", "pad": "<|endoftext|>"}
+WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"     # Radford et al. 2021: the authors' code
 GPT2 = dict.fromkeys(("bos", "eos", "unk"), "<|endoftext|>")
 
 
@@ -90,6 +92,26 @@ def roberta(directory, told, special):
     return made
 
 
+def clip(directory, told, special):
+    """CLIP's: words in lower case, the last part of each marked, as bytes joined pair by pair; a start and an end."""
+    t = tokenizers()
+    with guarded("load_tokenizer", "vocab.json, merges.txt", "tokens, and pairs of them", CheckpointError):
+        vocabulary = json.loads(_read(directory / "vocab.json"))
+        merges = [tuple(line.split(" ")) for line in _read(directory / "merges.txt").split("\n")
+                  if line and not line.startswith("#version")]
+        made = t.Tokenizer(t.models.BPE(vocabulary, merges, end_of_word_suffix="</w>", unk_token=special["unk"]))
+    made.normalizer = t.normalizers.Sequence([t.normalizers.NFC(), t.normalizers.Replace(t.Regex(r"\s+"), " "),
+                                              t.normalizers.Lowercase()])
+    made.pre_tokenizer = t.pre_tokenizers.Sequence([
+        t.pre_tokenizers.Split(t.Regex(WORDS), "removed", invert=True), t.pre_tokenizers.ByteLevel(False)])
+    made.decoder = t.decoders.Sequence([t.decoders.Replace("</w>", " "), t.decoders.ByteLevel()])
+    made.add_special_tokens([token for token in special.values() if token in vocabulary])
+    _need(made, special, "bos", "eos")
+    ends = [(special[role], made.token_to_id(special[role])) for role in ("eos", "bos")]
+    made.post_processor = t.processors.RobertaProcessing(*ends, trim_offsets=False, add_prefix_space=False)
+    return made
+
+
 def t5(directory, told, special):
     """T5's: spiece.model, and <extra_id_99> ... <extra_id_0> behind its pieces."""
     model = sentencepiece.read(directory / "spiece.model")
@@ -147,6 +169,7 @@ KINDS = {
     "distilbert": Kind(("vocab.txt",), word_piece, BERT),
     "roberta": Kind(_TWO, roberta, FAIRSEQ, reserved=2), "bart": Kind(_TWO, roberta, FAIRSEQ),
     "gpt2": Kind(_TWO, gpt2, GPT2), "gpt_neo": Kind(_TWO, gpt2, GPT2),
+    "clip": Kind(_TWO, clip, CLIP),
     "opt": Kind(_TWO, gpt2, {"bos": "</s>", "eos": "</s>", "unk": "</s>", "pad": "<pad>"},
                 defaults=(("add_bos_token", True),)),
     "t5": Kind(("spiece.model",), t5, {"eos": "</s>", "unk": "<unk>", "pad": "<pad>"}),

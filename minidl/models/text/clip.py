@@ -235,6 +235,7 @@ class CLIPTextModel(TextModel):
     config_class = CLIPTextConfig
     layouts = {"huggingface": TEXT}
     architectures = ("CLIPTextModel",)
+    base_prefix = "text_model."
 
     def __init__(self, config):
         self.config, self.text = config, TextTower(config)
@@ -258,6 +259,7 @@ class CLIPTextModelWithProjection(CLIPTextModel):
     """The tower of text, and its vectors: what unCLIP reads prompts with."""
 
     architectures = ("CLIPTextModelWithProjection",)
+    base_prefix = ""
 
     def __init__(self, config):
         super().__init__(config)
