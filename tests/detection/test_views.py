@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from minidl.backend.random import fold_in, key
 from minidl.data import DataLoader
 from minidl.data.detection import DetectionView, WholeImage, collate
-from minidl.data.detection.views import letterbox_map, linear, map_boxes, mixup, moved, shift_hsv, warp
+from minidl.data.detection.views import frame, letterbox_map, linear, map_boxes, mixup, moved, shift_hsv, warp
 from minidl.data.image import letterbox
 
 COLOURS = np.array([[230, 20, 20], [20, 230, 20], [20, 20, 230]], np.uint8)
@@ -50,7 +50,8 @@ def test_boxes_return_from_the_frame_to_their_pixels(shape, side, seed):
 def test_the_frame_is_that_of_the_predictor(shape):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3)).astype(np.uint8)
     target = {"boxes": np.array([[1, 2, shape[1] - 1, shape[0] - 2]]), "labels": np.zeros(1)}
-    framed, found, _ = warp(image, target, letterbox_map(shape, (64, 64)), (64, 64))
+    framed = frame((64, 64))
+    found = warp(image, target, letterbox_map(shape, (64, 64)), framed)
     want, scale, (left, top) = letterbox(image, (64, 64))
     assert abs(framed.astype(int) - want).max() <= 1
     np.testing.assert_allclose(found["boxes"][0], target["boxes"][0] * scale + np.array([left, top] * 2), atol=1)
@@ -64,7 +65,10 @@ def test_maps_that_meet_pixels_change_none(matrix, same):
     mask = image[..., 0] > 128
     about = moved(10, 10) @ matrix @ moved(-10, -10)
     target = {"boxes": np.array([[0, 0, 20, 20]]), "labels": np.zeros(1), "masks": mask[None]}
-    got, found, inside = warp(image, target, about, (20, 20))
+    got, white = frame((20, 20)), frame((20, 20), 0)
+    found = warp(image, target, about, got)
+    warp(np.full_like(image, 255), target, about, white)
+    inside = white[..., 0] > 0
     assert (got[inside] == same(image)[inside]).all() and (got[~inside] == 114).all() and inside.sum() >= 18 * 17
     assert (found["masks"][0][inside] == same(mask)[inside]).all() and not found["masks"][0][~inside].any()
 
@@ -103,7 +107,7 @@ def test_crowds_and_what_has_left_are_not_learnt():
     _, target = view(**still)(item, key(0))
     assert len(target["labels"]) == 3 and set(target) == {"boxes", "labels", "masks"}
     far = {"boxes": np.array([[0, 0, 40, 40], [60, 0, 70, 10], [5, 5, 5, 9.0]]), "labels": np.arange(3)}
-    assert warp(item[0], far, moved(-39.5, 0), (64, 64))[1]["labels"].tolist() == [1]
+    assert warp(item[0], far, moved(-39.5, 0), frame((64, 64)))["labels"].tolist() == [1]
     empty = {name: part[:0] for name, part in item[1].items()}
     for changes in {}, still:
         assert DetectionView([(item[0], empty)], 64, **changes)((item[0], empty), key(0))[1]["boxes"].shape == (0, 4)

@@ -89,7 +89,8 @@ class Scenes:
         matrix = matrix @ moved(-len(item) / 2, -len(item) / 2)
         shape = np.where(item >= FAINT, 255, 0).astype(np.uint8)
         none = {"boxes": np.zeros((0, 4)), "labels": np.zeros(0)}
-        both = warp(np.stack([item, shape], -1), none, matrix, (size, size), 0)[0]
+        both = np.zeros((size, size, 2), np.uint8)
+        warp(np.stack([item, shape], -1), none, matrix, both)
         light, mask = both[..., :1].astype(np.float32) / 255, both[..., 1] >= 128
         dark, bright = np.array(u[6:9], np.float32) / 4, np.array(u[7:10], np.float32) * 0.55 + 0.45
         return np.rint(255 * (dark + (bright - dark) * light)).astype(np.uint8), mask, int(labels[which])
