@@ -4,7 +4,7 @@ import sys
 import typer
 
 from ..errors import MinidlError
-from . import demo, detect, doctor, generate, lab, models, predict, text, train
+from . import demo, detect, doctor, generate, judge, lab, models, predict, text, train
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="A deep-learning framework written from scratch.")
@@ -14,6 +14,7 @@ app.command("train")(train.train)
 app.command("predict")(predict.predict)
 app.command("pipeline")(text.pipeline)
 app.command("search")(text.search)
+app.command("judge")(judge.judge)
 app.add_typer(detect.app, name="detect")
 app.add_typer(generate.app, name="generate")
 app.add_typer(models.app, name="models")

@@ -11,6 +11,7 @@ from minidl.cli import app
 from minidl.data import ImageFolder
 from minidl.data.image import sheet
 from minidl.errors import ArgumentError, ShapeError
+from minidl.train.frechet import frechet_distance
 from minidl.train.pictures import PairFolder, Picture, edges, labelled_part, pairs, pictures
 
 RNG = np.random.default_rng(0)
@@ -112,3 +113,36 @@ def test_sheets():
 def test_what_cannot_be_trained_or_drawn():
     with pytest.raises(ArgumentError, match="not the rival"):
         run("train", "dcgan_discriminator", "fashion-mnist")
+
+
+# -- judging -----------------------------------------------------------------------------------
+
+def test_frechet_distances_that_are_known():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((4000, 5)) @ rng.standard_normal((5, 5))
+    assert frechet_distance(x, x) == pytest.approx(0, abs=1e-9)
+    assert frechet_distance(x, x + [1, 0, 0, 2, 0]) == pytest.approx(5)
+    assert frechet_distance(x, 3 * (x - x.mean(0)) + x.mean(0)) == pytest.approx(4 * np.trace(np.cov(x.T)))
+    a, b = rng.standard_normal((50, 1)), 2 * rng.standard_normal((60, 1)) + 1
+    want = (a.mean() - b.mean()) ** 2 + (a.std(ddof=1) - b.std(ddof=1)) ** 2
+    assert frechet_distance(a, b) == pytest.approx(want)
+    linalg = pytest.importorskip("scipy.linalg")
+    y = rng.standard_normal((4000, 5)) @ rng.standard_normal((5, 5))
+    both = linalg.sqrtm(np.cov(x.T) @ np.cov(y.T)).real
+    want = ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(np.cov(x.T) + np.cov(y.T) - 2 * both)
+    assert frechet_distance(x, y) == pytest.approx(want)
+    with pytest.raises(ShapeError, match="features"):
+        frechet_distance(x, y[:, :3])
+
+
+def test_a_classifier_judges_what_was_made(folder, tmp_path):
+    eye = json.loads(run("train", "resnet18", folder / "kinds", "--set", "stem=small", "--set", "width=4", "--set",
+                         "layers=(1,)", "--size", 16, "--epochs", 1, "--batch", 4, "--out", tmp_path / "eye", "--json"))
+    for name in ("vae", "m2_vae"):
+        made = json.loads(run("train", name, folder / "kinds", *SMALL[name], "--epochs", 1, "--batch", 4, "--out",
+                              tmp_path / name, "--json"))
+        args = "judge", made["model"], folder / "kinds", "--classifier", eye["model"], "--count", 6, "--json"
+        told = json.loads(run(*args))
+        assert told == json.loads(run(*args))
+        assert told["frechet"] > 0 and told["squared_error"] > 0 and told["bound"] < 0
+        assert ("recognised" in told) == ("accuracy" in told) == (name == "m2_vae")
