@@ -16,7 +16,9 @@ from minidl.data.detection import RLE, read_set, write_coco, write_yolo
 from minidl.data.detection.dataset import AnnotatedImage, Annotation, DetectionDataset
 from minidl.data.video import Video, video_writer
 from minidl.errors import ArgumentError
+from minidl.models.detection.darknet import DarknetConfig, DarknetNetwork
 from minidl.models.detection.mask_rcnn import MaskRCNN, MaskRCNNConfig
+from minidl.models.detection.yolov7 import YOLOv7, YOLOv7Config
 from minidl.models.detection.yolov8 import YOLOv8, YOLOv8Config
 from minidl.train import CSVLogger
 
@@ -98,6 +100,26 @@ def test_a_run_that_was_stopped_goes_on(things, tmp_path, monkeypatch):
     assert (tmp_path / "b" / "last.safetensors").exists() and not (tmp_path / "b" / "model").exists()
     rest = json.loads(run("train", *given, f"out={tmp_path / 'b'}", "resume=true", "--json"))
     assert rest["history"] == whole["history"] and {"box", "classes", "distribution"} <= whole["history"][0].keys()
+
+
+def test_forms_of_export(tmp_path):
+    ml.seed(0)
+    for kind, config in ((YOLOv7, YOLOv7Config), (DarknetNetwork, DarknetConfig)):
+        made = kind(config.tiny()).eval()
+        made.save_pretrained(tmp_path / kind.__name__)
+    image = RNG.random((3, 64, 64)).astype("f4")
+    run("export", f"model={tmp_path / 'YOLOv7'}", "deploy=true", f"out={tmp_path / 'use'}")
+    whole, used = (ml.from_pretrained(tmp_path / name) for name in ("YOLOv7", "use"))
+    assert used.num_parameters() < whole.num_parameters()
+    found = [model([image], score_threshold=0.0)[0]["scores"].numpy() for model in (whole, used)]
+    np.testing.assert_allclose(*found, rtol=1e-4)
+    run("export", f"model={tmp_path / 'DarknetNetwork'}", "format=darknet", f"out={tmp_path / 'd'}")
+    again = DarknetNetwork.from_files(tmp_path / "d" / "model.cfg", tmp_path / "d" / "model.weights")
+    assert (again([image], score_threshold=0.0)[0]["scores"].numpy() == made([image], score_threshold=0.0)[0][
+        "scores"].numpy()).all()
+    for wrong, said in (["deploy=true"], "YOLOv7, got Darknet"), (["format=onnx"], "safetensors or darknet"):
+        with pytest.raises(ArgumentError, match=said):
+            run("export", f"model={tmp_path / 'DarknetNetwork'}", *wrong, f"out={tmp_path / 'x'}")
 
 
 def test_videos_are_read_painted_and_written(things, tmp_path):
