@@ -18,6 +18,7 @@ from ..text import load_tokenizer
 from . import parts
 from .base import Pipeline
 from .classification import FillMask, TextClassification, TokenClassification
+from .ddpm import DDPM
 from .features import FeatureExtraction, Search
 from .generation import Generation, Summarization, TextGeneration, Translation
 from .image import ImagePipeline
@@ -29,15 +30,15 @@ TASKS = {kind.task: kind for kind in (TextClassification, TokenClassification, Q
                                       TextGeneration, Summarization, Translation, FeatureExtraction)}
 OTHER_NAMES = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
 
-DRAWING = {kind: draws for draws in (StableDiffusion, UnCLIP, UnCLIPVariations) for kind in draws.kinds}
+DRAWING = {kind: draws for draws in (StableDiffusion, UnCLIP, UnCLIPVariations, DDPM) for kind in draws.kinds}
 
-__all__ = ["FeatureExtraction", "FillMask", "ImagePipeline", "Pipeline", "QuestionAnswering", "Search",
+__all__ = ["DDPM", "FeatureExtraction", "FillMask", "ImagePipeline", "Pipeline", "QuestionAnswering", "Search",
            "StableDiffusion", "Summarization", "TASKS", "TextClassification", "TextGeneration", "TokenClassification",
            "Translation", "UnCLIP", "UnCLIPVariations", "image_pipeline", "pipeline"]
 
 
 def image_pipeline(model, device="cpu"):
-    """What draws images, from a folder in diffusers' layout: StableDiffusion, UnCLIP or UnCLIPVariations.
+    """What draws images, from a folder in diffusers' layout: StableDiffusion, UnCLIP, UnCLIPVariations or DDPM.
 
     Args:
         model: the folder, or the name of a repository on the hub.

@@ -4,6 +4,7 @@ from .adversarial import AdversarialTrainer, ModeCollapse
 from .callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint, TerminateOnNaN
 from .coco import CocoMetric
 from .detection import CloseMosaic, DetectionTrainer
+from .diffusion import DiffusionTrainer
 from .games import GAN, CycleGAN, Game, ImagePool, Pix2Pix
 from .metrics import F1, Accuracy, ConfusionMatrix, Mean, MeanIoU, Metric
 from .progress import ProgressBar
@@ -12,6 +13,6 @@ from .text import TextTrainer
 from .trainer import Trainer
 
 __all__ = ["Accuracy", "AdaptiveAugment", "AdversarialTrainer", "CSVLogger", "Callback", "CloseMosaic", "CocoMetric",
-           "ConfusionMatrix", "CycleGAN", "DetectionTrainer", "EarlyStopping", "F1", "GAN", "Game", "ImagePool", "Mean",
-           "MeanIoU", "Metric", "ModeCollapse", "ModelCheckpoint", "Pix2Pix", "ProgressBar", "ReplacedTokens",
-           "TerminateOnNaN", "TextTrainer", "Trainer"]
+           "ConfusionMatrix", "CycleGAN", "DetectionTrainer", "DiffusionTrainer", "EarlyStopping", "F1", "GAN",
+           "Game", "ImagePool", "Mean", "MeanIoU", "Metric", "ModeCollapse", "ModelCheckpoint", "Pix2Pix",
+           "ProgressBar", "ReplacedTokens", "TerminateOnNaN", "TextTrainer", "Trainer"]

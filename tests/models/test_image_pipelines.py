@@ -12,20 +12,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minidl import Tensor
+from minidl import Tensor, optim
+from minidl.backend import random
+from minidl.backend.random import seed
 from minidl.errors import ArgumentError, CheckpointError
 from minidl.models import load_weights
 from minidl.models.diffusion import schedulers
 from minidl.models.diffusion.autoencoder import AutoencoderConfig, AutoencoderKL
-from minidl.models.diffusion.sampling import sample_classes
+from minidl.models.diffusion.objective import diffusion_loss, weights
+from minidl.models.diffusion.sampling import sample_images
 from minidl.models.diffusion.single_file import save_single_file
 from minidl.models.diffusion.tiling import tiled
 from minidl.models.diffusion.unclip import PriorConfig, PriorTransformer, TextProjConfig, UnCLIPTextProjModel
 from minidl.models.diffusion.unet import UNet2DConditionConfig, UNet2DConditionModel, UNet2DConfig, UNet2DModel
 from minidl.models.text import clip
 from minidl.models.weights import official_state
-from minidl.pipelines import StableDiffusion, UnCLIP, UnCLIPVariations, image_pipeline
+from minidl.pipelines import DDPM, StableDiffusion, UnCLIP, UnCLIPVariations, image_pipeline
 from minidl.text import load_tokenizer
+from minidl.train import DiffusionTrainer
 
 WANT = dict(np.load(Path(__file__).parent / "diffusers.npz"))
 PROMPTS = ["the red cat", "dog of cat"]
@@ -298,12 +302,57 @@ def test_weights_that_are_not_finite_are_an_error(stable):
         StableDiffusion(stable.unet, wrong, stable.text_encoder, stable.tokenizer, stable.scheduler)("cat", steps=1)
 
 
-def test_classes_are_sampled_with_seeds():
+def small_classes():
     config = UNet2DConfig(8, 1, 1, (8, 8), ("DownBlock2D", "AttnDownBlock2D"), ("AttnUpBlock2D", "UpBlock2D"),
                           layers_per_block=1, attention_head_dim=4, norm_num_groups=2, num_class_embeds=4)
-    network, scheduler = filled("classes", UNet2DModel(config)), schedulers.create("ddim")
-    both = sample_classes(network, scheduler, [0, 2], steps=4, seed=7).numpy()
-    np.testing.assert_allclose(sample_classes(network, scheduler, [2], steps=4, seed=8).numpy(), both[1:], atol=1e-4)
-    assert both.shape == (2, 1, 8, 8)
+    return filled("classes", UNet2DModel(config)), schedulers.create("ddim")
+
+
+def test_classes_are_sampled_with_seeds(tmp_path):
+    network, scheduler = small_classes()
+    both = sample_images(network, scheduler, labels=[0, 2], steps=4, seed=7).numpy()
+    alone = sample_images(network, scheduler, labels=[2], steps=4, seed=8).numpy()
+    np.testing.assert_allclose(alone, both[1:], atol=1e-4)
+    DDPM(network, scheduler).save_pretrained(tmp_path / "model")
+    again = image_pipeline(tmp_path / "model")(labels=[0, 2], steps=4, seed=7)
+    assert again.shape == (2, 8, 8, 1) and (again == DDPM(network, scheduler)([0, 2], steps=4, seed=7)).all()
     with pytest.raises(ArgumentError, match="classes below 4"):
-        sample_classes(network, scheduler, [4])
+        sample_images(network, scheduler, labels=[4])
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("weighting", ["none", "min-snr"])
+def test_what_is_learnt_is_the_target(prediction, weighting):
+    """The loss of a network that knows the answer is 0; of one that says 0, what the weights make of the target."""
+    network, _ = small_classes()
+    scheduler = schedulers.create("ddpm", prediction_type=prediction)
+    x0 = Tensor(np.random.default_rng(0).uniform(-1, 1, (64, 1, 8, 8)).astype("f4"))
+
+    class Knows:
+        config, sees = network.config, []
+
+        def __call__(self, x, t, labels):
+            self.sees.append(labels.numpy())
+            picture, rest = (Tensor(s.astype("f4")[:, None, None, None]) for s in scheduler.shares(t.numpy()))
+            noise = (x - x0 * picture) / rest
+            return {"epsilon": noise, "sample": x0, "v_prediction": noise * picture - x0 * rest}[prediction]
+    knows = Knows()
+    labels = Tensor(np.zeros(64, "i8"))
+    assert diffusion_loss(knows, scheduler, x0, labels, 0.5, weighting, random.key(1)).item() < 1e-4
+    assert 16 < (knows.sees[0] == 3).sum() < 48
+    times = np.arange(1000)
+    picture, rest = scheduler.shares(times)
+    of_x0 = {"epsilon": (rest / picture) ** 2, "sample": 1.0, "v_prediction": rest ** 2}[prediction]
+    if weighting == "min-snr":                         # (in units of x_0's error it is the same for every prediction)
+        np.testing.assert_allclose(weights(scheduler, times, weighting, x0).numpy() / of_x0,
+                                   np.minimum((picture / rest) ** 2, 5.0), rtol=1e-4)
+
+
+def test_a_few_steps_of_training_lower_the_loss():
+    network, _ = small_classes()
+    seed(0)
+    images = np.random.default_rng(0).uniform(-1, 1, (16, 1, 1, 1)).astype("f4") * np.ones((16, 1, 8, 8), "f4")
+    loader = [(images, np.arange(16) % 3)] * 15
+    run = DiffusionTrainer(network, optim.Adam(network.parameters(), 5e-3), schedulers.create("ddpm"), epochs=2)
+    history = run.fit(loader, [loader[0]])
+    assert history[1]["val_loss"] < history[0]["val_loss"] < 1.5 and history[1]["loss"] < 0.8 * history[0]["loss"]

@@ -148,7 +148,7 @@ class FeedForward(nn.Module):
         if not self.gated:
             return self.out(self.proj(x, "gelu"))
         y, gate = ops.chunk(self.proj(x), 2, axis=-1)
-        return self.out(y * ops.gelu(gate))
+        return self.out(ops.geglu(gate, y))
 
 
 class TransformerBlock(nn.Module):

@@ -82,13 +82,14 @@ def denoise(network, scheduler, x, noise, behind=None):
     return x
 
 
-def sample_classes(network, scheduler, labels, steps=50, guidance=3.0, seed=None, behind=None):
-    """Images of classes, from a network that is told a class, and the class that stands for none, which is the last.
+def sample_images(network, scheduler, count=1, labels=None, steps=50, guidance=3.0, seed=None, behind=None):
+    """Images of a network that is told the time, and perhaps a class; the last of its classes stands for none.
 
     Args:
-        network: a UNet2DModel with num_class_embeds.
+        network: a UNet2DModel.
         scheduler: of the kind that it was trained with.
-        labels (N): integers.
+        count: how many, where there are no labels.
+        labels (N): classes, integers; None: of a network with classes, of none of them.
         steps: of the scheduler.
         guidance: by how much the class is exaggerated; 1: not at all.
         seed: an integer, for the first image, or one for each; None: any.
@@ -100,18 +101,24 @@ def sample_classes(network, scheduler, labels, steps=50, guidance=3.0, seed=None
     Raises:
         ArgumentError: a label that is none of the network's classes.
     """
-    c, labels = network.config, np.asarray(labels, np.int64).reshape(-1)
-    if not c.num_class_embeds or labels.size and not (0 <= labels.min() and labels.max() < c.num_class_embeds):
-        raise ArgumentError(message("sample_classes", "labels", f"classes below {c.num_class_embeds}", labels))
-    device = next(iter(network.parameters())).device
-    noise = Noise(seeds("sample_classes", seed, len(labels)), device)
-    own = ops.asarray(labels, device=device)
-    none = ops.full(len(labels), c.num_class_embeds - 1, "int64", device)
+    c, device = network.config, next(iter(network.parameters())).device
+    classes = c.num_class_embeds or 0
+    if labels is not None:
+        labels = np.asarray(labels, np.int64).reshape(-1)
+        if not len(labels) or not (0 <= labels.min() and labels.max() < classes):
+            expected = f"classes below {classes}" if classes else "none: the network knows no classes"
+            raise ArgumentError(message("sample_images", "labels", expected, labels.tolist()))
+        count = len(labels)
+    noise = Noise(seeds("sample_images", seed, count), device)
+    none = ops.full(count, max(classes - 1, 0), "int64", device)
+    own = none if labels is None else ops.asarray(labels, device=device)
 
     def told(x, t):
-        if guidance == 1:
-            return network(x, t, own)
-        return guided(network(ops.concat([x, x]), t, ops.concat([none, own])), guidance, c.in_channels)
+        if not classes:
+            return network(x, float(t))
+        if guidance == 1 or labels is None:
+            return network(x, float(t), own)
+        return guided(network(ops.concat([x, x]), float(t), ops.concat([none, own])), guidance, c.in_channels)
 
     scheduler.set_timesteps(steps)
     start = noise((c.in_channels, c.sample_size, c.sample_size)) * scheduler.init_noise_sigma

@@ -475,8 +475,8 @@ def karlo_super_resolution():
                         resnet_time_scale_shift="scale_shift")
 
 
-@plain(name="ddpm-fashion-mnist")
-def ddpm_fashion_mnist():
+@plain()
+def ddpm():
     """Small enough to train on two cores: 28 pixels, ten classes and none."""
     return UNet2DConfig(28, 1, 1, (32, 64, 64), ("DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
                         ("AttnUpBlock2D", "UpBlock2D", "UpBlock2D"), layers_per_block=1, attention_head_dim=16,
