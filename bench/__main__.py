@@ -4,6 +4,8 @@
     compare torch                         minidl's kernels beside PyTorch's (and NumPy's BLAS)
     gpu                                   minidl's kernels beside PyTorch's, cuDNN's and cuBLAS's on a GPU
     gpu --tune KERNEL...                  which configs of Triton kernels are the quickest there
+    forecast                              LSTM, GRU, TCN and Transformer on real series, beside ETS
+    classify                              LSTM, GRU and TCN on series of the UCR and UEA archives
     compare BEFORE.json AFTER.json        two runs on one machine
     table FILE.json...                    a run, or the parts of one, as Markdown
     plot FILE.json... --out FILE.png      and as a picture
@@ -66,6 +68,14 @@ def _gpu(args):
     return any("error" in row for row in document["rows"])
 
 
+def _forecast(args):
+    _write(args.markdown, import_module("bench.forecast").run(args.only or (), args.plot))
+
+
+def _classify(args):
+    _write(args.markdown, import_module("bench.classify").run(args.only or (), args.seeds))
+
+
 def _of_gpu(document):
     return document["suite"] == "gpu"
 
@@ -121,6 +131,14 @@ def _parser():
     add("--plot")
     add("--tune", nargs="+", metavar="KERNEL", help="measure all configs of these instead")
     add("--write", action="store_true", help="with --tune: the best into kernels/triton/configs.json")
+    add = command("forecast", _forecast)
+    add("--only", action="append", metavar="WORD", help="series whose names hold it; may be repeated")
+    add("--markdown")
+    add("--plot")
+    add = command("classify", _classify)
+    add("--only", action="append", metavar="WORD", help="sets whose names hold it; may be repeated")
+    add("--seeds", type=int, default=3)
+    add("--markdown")
     for name, run in (("table", _table), ("plot", _plot)):
         add = command(name, run)
         add("files", nargs="+")

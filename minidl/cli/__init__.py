@@ -4,7 +4,7 @@ import sys
 import typer
 
 from ..errors import MinidlError
-from . import demo, detect, doctor, generate, judge, lab, models, predict, text, train
+from . import demo, detect, doctor, forecast, generate, judge, lab, models, predict, text, train
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="A deep-learning framework written from scratch.")
@@ -12,6 +12,7 @@ app.command("demo")(demo.demo)
 app.command("doctor")(doctor.doctor)
 app.command("train")(train.train)
 app.command("predict")(predict.predict)
+app.command("forecast")(forecast.forecast)
 app.command("pipeline")(text.pipeline)
 app.command("search")(text.search)
 app.command("judge")(judge.judge)

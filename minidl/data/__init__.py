@@ -7,7 +7,9 @@ from .labels import labels
 from .loader import DataLoader
 from .preprocess import ImagePreprocess
 from .samplers import BatchSampler, RandomSampler, Sampler, SequentialSampler, WeightedRandomSampler
+from .series import Series, labelled, read_series, read_ts
 
 __all__ = ["ArrayDataset", "BatchSampler", "ConcatDataset", "DataLoader", "Dataset", "ImageFolder",
-           "ImagePreprocess", "MaskFolder", "RandomSampler", "Sampler", "SequentialSampler", "Subset", "TensorDataset",
-           "WeightedRandomSampler", "default_collate", "fashion_mnist", "labels", "random_split", "read_image"]
+           "ImagePreprocess", "MaskFolder", "RandomSampler", "Sampler", "SequentialSampler", "Series", "Subset",
+           "TensorDataset", "WeightedRandomSampler", "default_collate", "fashion_mnist", "labelled", "labels",
+           "random_split", "read_image", "read_series", "read_ts"]
