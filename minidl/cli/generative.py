@@ -7,12 +7,15 @@ from .. import optim
 from ..data import DataLoader
 from ..errors import ArgumentError, message
 from ..models import create_model
+from ..models.diffusion import schedulers
+from ..models.diffusion.unet import UNet2DModel
 from ..models.generative.cyclegan import ResNetGenerator
 from ..models.generative.generator import Generator
 from ..models.generative.pix2pix import UNetGenerator
 from ..models.generative.vae import M2, VariationalAutoencoder
 from ..models.registry import find
 from ..ops import concat, tensor
+from ..pipelines import DDPM
 from ..tape import no_grad
 from ..train import (
     GAN,
@@ -20,6 +23,7 @@ from ..train import (
     AdversarialTrainer,
     CSVLogger,
     CycleGAN,
+    DiffusionTrainer,
     ModeCollapse,
     ModelCheckpoint,
     Pix2Pix,
@@ -39,13 +43,14 @@ class Job(NamedTuple):
     make: Any                      # options of the trainer -> Trainer
     draw: Any                      # () -> images of a preview
     ema: Any = None
+    saved: Any = None              # the pipeline that is saved with the network; None: it is saved alone
 
 
 def train_generative(name, data, *, weights, settings, loss, epochs, lr, size, out, shared, device, resume, console,
                      as_json):
     """Train a model of the zoo whose task is image-generation; it goes to OUT/model, a picture an epoch to OUT."""
     kinds = ((VariationalAutoencoder, _autoencoder), (Generator, _gan), (UNetGenerator, _pix2pix),
-             (ResNetGenerator, _cyclegan))
+             (ResNetGenerator, _cyclegan), (UNet2DModel, _diffusion))
     make = next((make for kind, make in kinds if issubclass(find(name).model, kind)), None)
     if make is None:
         raise ArgumentError(message("train", "model", "one that makes images, not the rival of such a one", name))
@@ -70,11 +75,12 @@ def train_generative(name, data, *, weights, settings, loss, epochs, lr, size, o
 def _finish(job, history, out, console, as_json):
     """The model, averaged where averages were kept, goes to OUT/model."""
     network = job.network.to("cpu")
+    save = (job.saved or network).save_pretrained
     if job.ema is None:
-        network.save_pretrained(out / "model")
+        save(out / "model")
     else:
         with job.ema.average_parameters():
-            network.save_pretrained(out / "model")
+            save(out / "model")
     if as_json:
         print(json.dumps({"history": history, "model": str(out / "model")}))
     console.print(f"{out / 'model'} holds the model: minidl generate image {out / 'model'}")
@@ -177,3 +183,25 @@ def _translation(network, game, dataset, size, lr, shared, device):
     def trainer(**options):
         return AdversarialTrainer(game, _optimizers(game, lr or 2e-4, (0.5, 0.999)), **options)
     return Job(network, dataset, transform, trainer, draw)
+
+
+def _diffusion(name, data, weights, settings, loss, lr, size, shared, device):
+    """Velocities, cosine schedule; drawn in 25 steps of DDIM, of any class in turn."""
+    size = size or settings.get("sample_size", 28)
+    dataset, channels = pictures(data, size), _grey(data, settings)
+    classes = tuple(dataset.classes)
+    network = _made(name, weights, settings, {"sample_size": size, "in_channels": channels, "out_channels": channels,
+                                              "num_class_embeds": len(classes) + 1 if classes else None}).to(device)
+    network.labels = classes
+    told = {"beta_schedule": "squaredcos_cap_v2", "prediction_type": loss.pop("prediction", "v_prediction")}
+    pipe = DDPM(network, schedulers.create("ddim", timestep_spacing="trailing", **told))
+    ema, stepper = optim.EMA(network), optim.Adam(network.parameters(), lr or 1e-3)
+
+    def draw():
+        with ema.average_parameters():
+            return pipe.sample(SHOWN, shared["seed"])
+
+    def trainer(**options):
+        return DiffusionTrainer(network, stepper, schedulers.create("ddpm", **told), ema=ema, clip_norm=1.0, **loss,
+                                **options)
+    return Job(network, dataset, Picture(size, channels), trainer, draw, ema, pipe)

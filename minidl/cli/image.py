@@ -7,31 +7,45 @@ import typer
 from ..data.folder import read_image
 from ..data.image import sheet, write_image
 from ..errors import ArgumentError, message
-from ..models import create_model, from_pretrained
 from ..models.generative.generator import Generator, between
 from ..ops import tensor
+from ..pipelines import DDPM, ImagePipeline
 from ..tape import no_grad
 from ..train.pictures import Picture
+from . import drawing
 
-MODEL = typer.Argument(..., help="A folder, as `minidl train` leaves one; or, with --weights, a name of the zoo.")
+MODEL = typer.Argument(..., help="A folder, as `minidl train` leaves one, or of a pipeline of diffusers' (Stable "
+                                 "Diffusion, unCLIP, DDPM); or, with --weights, a name of the zoo.")
 
 
-def image(model: str = MODEL, given: list[Path] = typer.Argument(None, help="Of models that translate: images."),
+def image(model: str = MODEL, given: list[Path] = typer.Argument(None, help="Images to translate, or to begin from."),
           weights: Path = typer.Option(None, help="A checkpoint."),
           label: str = typer.Option(None, "--class", help="Of what class, a name or a number. Default: all, in turn."),
-          count: int = typer.Option(16, min=1, help="How many."),
+          count: int = typer.Option(None, min=1, help="How many. Default: 16; of a prompt, 1."),
           columns: int = typer.Option(None, min=1, help="Images a row."),
           seed: int = typer.Option(0, min=0, help="The same seed gives the same images."),
           truncation: float = typer.Option(None, help="Of styles: below 1 more usual images, and more alike."),
           interpolate: bool = typer.Option(False, "--interpolate", help="From one image to another, in equal steps."),
+          prompt: str = drawing.PROMPT, negative: str = drawing.NEGATIVE, mask: Path = drawing.MASK,
+          strength: float = drawing.STRENGTH, steps: int = drawing.STEPS, guidance: float = drawing.GUIDANCE,
+          scheduler: str = drawing.SCHEDULER, size: int = drawing.SIZE, preview: int = drawing.PREVIEW,
           out: Path = typer.Option(Path("image.png"), help="The picture.")):
     """Draw images, or translate some, and lay them side by side."""
-    network = (create_model(model, weights) if weights else from_pretrained(model)).eval()
+    network, span = drawing.load(model, weights), (-1.0, 1.0)
+    if interpolate and not isinstance(network, Generator):
+        raise ArgumentError(message("generate", "--interpolate", "a model that draws from latents", model))
     if isinstance(network, Generator):
         options = {} if truncation is None else {"truncation": truncation}
-        images, span = _drawn(network, _number(network, label), count, seed, interpolate, options), network.pixel_range
+        images = _drawn(network, _number(network, label), count or 16, seed, interpolate, options)
+        span = network.pixel_range
+    elif isinstance(network, DDPM):
+        images = drawing.of_classes(network, _number(network, label), count or 16, seed, steps, guidance, scheduler)
+    elif isinstance(network, ImagePipeline):
+        images = drawing.drawn(network, given or (), out, prompt=prompt, negative=negative, mask=mask,
+                               strength=strength, steps=steps, guidance=guidance, scheduler=scheduler, size=size,
+                               preview=preview, count=count or 1, seed=seed, columns=columns)
     else:
-        images, span = _translated(network, model, given or ()), (-1.0, 1.0)
+        images = _translated(network, model, given or ())
     write_image(out, sheet(images, columns, *span))
     print(out)
 

@@ -10,10 +10,12 @@ from ..models import from_pretrained
 from ..models.generative.generator import Generator
 from ..models.generative.vae import M2, VariationalAutoencoder
 from ..ops import tensor
+from ..pipelines import DDPM
 from ..tape import no_grad
 from ..train.frechet import frechet_distance, seen
 from ..train.images import image_task
 from ..train.pictures import Picture
+from . import drawing
 
 BATCH = 100
 
@@ -26,8 +28,8 @@ def judge(model: str = typer.Argument(..., help="A folder, as `minidl train` lea
           as_json: bool = typer.Option(False, "--json", help="One JSON object, and nothing else.")):
     """Compare images that a model makes with real ones: the Fréchet distance of what a classifier sees in them, the
     share whose class it recognises, and, of autoencoders, how well images are rebuilt."""
-    network, eye = from_pretrained(model), from_pretrained(classifier)
-    if not isinstance(network, Generator):
+    network, eye = drawing.load(model), from_pretrained(classifier)
+    if not isinstance(network, (Generator, DDPM)):
         raise ArgumentError(message("judge", "model", "one that makes images of noise", type(network).__name__))
     task = image_task(data, eye.inputs)
     real = [task.validation[i] for i in range(min(count, len(task.validation)))]

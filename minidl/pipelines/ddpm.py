@@ -15,15 +15,44 @@ class DDPM(ImagePipeline):
     Args:
         unet, scheduler: its parts.
 
-    Attributes:
-        classes: names, where the network's config has as many, and one for none.
+    It is drawn from as any Generator of the zoo is: `sample`, `num_classes`, `labels`, `pixel_range`.
     """
+
+    pixel_range = (-1.0, 1.0)
 
     names = ("unet", "scheduler")
     kinds = ("DDPMPipeline", "DDIMPipeline")
 
     def __init__(self, unet, scheduler):
         super().__init__(unet=unet, scheduler=scheduler)
+
+    @property
+    def num_classes(self):
+        """Of what it can be asked for; 0: it cannot."""
+        return self.unet.config.num_classes
+
+    @property
+    def labels(self):
+        """The names of the classes, as far as they are known."""
+        return self.unet.labels
+
+    def sample(self, count=1, seed=0, label=None, first=0, steps=25, guidance=3.0):
+        """Draw images (count, C, H, W), about [-1, 1].
+
+        Args:
+            count: how many.
+            seed: image i depends on the seed and on `first` + i alone.
+            label: of what class, an integer; None: any, in turn.
+            first: the number of the first image.
+            steps, guidance: as of a call.
+
+        Raises:
+            ArgumentError: there is no such class.
+        """
+        labels = None
+        if self.num_classes or label is not None:
+            labels = [(first + i) % self.num_classes if label is None else label for i in range(count)]
+        return sample_images(self.unet, self.scheduler, count, labels, steps, guidance, seed + first)
 
     def __call__(self, labels=None, num_images=1, steps=50, guidance=3.0, seed=None, callback=None):
         """Draw images.

@@ -45,6 +45,10 @@ SMALL = {"dcgan": ["--set", "width=4", "--set", "latent_size=4", "--size", "8", 
          "stylegan2": ["--set", "channel_base=32", "--set", "channel_max=4", "--set", "latent_size=4", "--set",
                        "style_size=4", "--set", "mapping_layers=1", "--set", "num_classes=2", "--size", "8"],
          "vae": ["--set", "hidden=8", "--size", "8", "--loss", "beta=2"],
+         "ddpm": ["--set", "block_out_channels=[4, 4]", "--set",
+                  "down_block_types=['DownBlock2D', 'AttnDownBlock2D']", "--set",
+                  "up_block_types=['AttnUpBlock2D', 'UpBlock2D']", "--set", "norm_num_groups=2", "--set",
+                  "attention_head_dim=2", "--size", "8", "--loss", "weighting=min-snr"],
          "m2_vae": ["--set", "hidden=8", "--size", "8", "--loss", "labelled=6"]}
 
 
@@ -60,9 +64,14 @@ def test_train_then_draw(folder, tmp_path, name):
             *options)
     a, b, c = (np.asarray(Image.open(tmp_path / f"{n}.png")) for n in "abc")
     assert a.shape == (18, 28, 3) and (a == b).all() and (a != c).any()
-    run("generate", "image", told["model"], "--interpolate", "--count", 5, "--out", tmp_path / "d.png")
-    if name in ("stylegan2", "m2_vae"):
-        run("generate", "image", told["model"], "--class", "b" if name == "m2_vae" else 1, "--out", tmp_path / "e.png")
+    if name == "ddpm":
+        with pytest.raises(ArgumentError, match="latents"):
+            run("generate", "image", told["model"], "--interpolate")
+    else:
+        run("generate", "image", told["model"], "--interpolate", "--count", 5, "--out", tmp_path / "d.png")
+    if name in ("stylegan2", "m2_vae", "ddpm"):
+        label = 1 if name == "stylegan2" else "b"
+        run("generate", "image", told["model"], "--class", label, "--out", tmp_path / "e.png")
         with pytest.raises(ArgumentError, match="class"):
             run("generate", "image", told["model"], "--class", "7")
     assert json.loads(run(*command, "--resume"))["history"] == told["history"]

@@ -11,10 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from minidl import Tensor, optim
 from minidl.backend import random
 from minidl.backend.random import seed
+from minidl.cli import app
+from minidl.data.folder import read_image
+from minidl.data.image import write_image
 from minidl.errors import ArgumentError, CheckpointError
 from minidl.models import load_weights
 from minidl.models.diffusion import schedulers
@@ -316,8 +320,8 @@ def test_classes_are_sampled_with_seeds(tmp_path):
     DDPM(network, scheduler).save_pretrained(tmp_path / "model")
     again = image_pipeline(tmp_path / "model")(labels=[0, 2], steps=4, seed=7)
     assert again.shape == (2, 8, 8, 1) and (again == DDPM(network, scheduler)([0, 2], steps=4, seed=7)).all()
-    with pytest.raises(ArgumentError, match="classes below 4"):
-        sample_images(network, scheduler, labels=[4])
+    with pytest.raises(ArgumentError, match="classes below 3"):
+        sample_images(network, scheduler, labels=[3])
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
@@ -356,3 +360,32 @@ def test_a_few_steps_of_training_lower_the_loss():
     run = DiffusionTrainer(network, optim.Adam(network.parameters(), 5e-3), schedulers.create("ddpm"), epochs=2)
     history = run.fit(loader, [loader[0]])
     assert history[1]["val_loss"] < history[0]["val_loss"] < 1.5 and history[1]["loss"] < 0.8 * history[0]["loss"]
+
+
+def test_the_command_line_draws(stable, unclip, tmp_path):
+    stable.save_pretrained(tmp_path / "sd")
+    unclip.save_pretrained(tmp_path / "unclip")
+    write_image(tmp_path / "given.png", IMAGE)
+    write_image(tmp_path / "hole.png", HOLE.astype(np.uint8) * 255)
+
+    def draw(out, folder, *options):
+        result = CliRunner().invoke(app, ["generate", "image", str(tmp_path / folder), *map(str, options), "--seed=3",
+                                          "--out", str(tmp_path / out)])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return read_image(tmp_path / out)
+
+    prompt = "--prompt", "the red cat", "--steps", 4
+    a = draw("a.png", "sd", *prompt, "--preview", 2, "--count", 2)
+    assert a.shape == (16, 34, 3) and (tmp_path / "a-step-004.png").is_file()
+    assert (a == draw("b.png", "sd", *prompt, "--count", 2)).all()
+    c = draw("c.png", "sd", tmp_path / "given.png", *prompt, "--mask", tmp_path / "hole.png", "--scheduler", "euler")
+    assert (c == stable_with(stable, "euler")("the red cat", image=IMAGE, mask=HOLE, steps=4, seed=3)[0]).all()
+    assert draw("d.png", "unclip", *prompt).shape == (16, 16, 3)
+    with pytest.raises(ArgumentError, match="--prompt"):
+        draw("e.png", "sd")
+
+
+def stable_with(pipe, name):
+    return StableDiffusion(pipe.unet, pipe.vae, pipe.text_encoder, pipe.tokenizer,
+                           schedulers.create(name).from_config(pipe.scheduler.to_dict()))

@@ -105,8 +105,8 @@ def sample_images(network, scheduler, count=1, labels=None, steps=50, guidance=3
     classes = c.num_class_embeds or 0
     if labels is not None:
         labels = np.asarray(labels, np.int64).reshape(-1)
-        if not len(labels) or not (0 <= labels.min() and labels.max() < classes):
-            expected = f"classes below {classes}" if classes else "none: the network knows no classes"
+        if not len(labels) or not (0 <= labels.min() and labels.max() < classes - 1):
+            expected = f"classes below {classes - 1}" if classes else "none: the network knows no classes"
             raise ArgumentError(message("sample_images", "labels", expected, labels.tolist()))
         count = len(labels)
     noise = Noise(seeds("sample_images", seed, count), device)
@@ -122,4 +122,9 @@ def sample_images(network, scheduler, count=1, labels=None, steps=50, guidance=3
 
     scheduler.set_timesteps(steps)
     start = noise((c.in_channels, c.sample_size, c.sample_size)) * scheduler.init_noise_sigma
-    return denoise(told, scheduler, start, noise, behind)
+    training = network.training
+    network.eval()
+    try:
+        return denoise(told, scheduler, start, noise, behind)
+    finally:
+        network.train(training)

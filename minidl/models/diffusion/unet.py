@@ -93,7 +93,7 @@ class UNetConfig(ModelConfig):
         "act_fn": ("silu",), "time_embedding_type": ("positional",), "conv_in_kernel": (3,), "conv_out_kernel": (3,),
         "attention_type": ("default",), "downsample_type": ("conv",), "upsample_type": ("conv",),
         "mid_block_scale_factor": (1, 1.0), "resnet_out_scale_factor": (1, 1.0)}
-    foreign: ClassVar[tuple] = ("upcast_attention", "addition_embed_type_num_heads", "num_train_timesteps")
+    foreign: ClassVar[tuple] = ("labels", "upcast_attention", "addition_embed_type_num_heads", "num_train_timesteps")
 
     def __post_init__(self):
         for name, known in (("down_block_types", DOWN), ("up_block_types", UP)):
@@ -111,6 +111,11 @@ class UNetConfig(ModelConfig):
             raise ArgumentError(message("UNetConfig", "class_embed_type, resnet_time_scale_shift",
                                         "None or identity, default or scale_shift",
                                         (self.class_embed_type, self.resnet_time_scale_shift)))
+
+    @property
+    def num_classes(self):
+        """Classes that it can be told, none not among them."""
+        return max((self.num_class_embeds or 0) - 1, 0)
 
     @property
     def time_width(self):
@@ -348,7 +353,8 @@ class UNet(Model):
 
     def describe_config(self):
         """What diffusers' config.json holds."""
-        return {"_class_name": self.architectures[0], **self.config.to_dict()}
+        return {"_class_name": self.architectures[0], **self.config.to_dict(),
+                **({"labels": list(self.labels)} if self.labels else {})}
 
 
 def compvis(config):
