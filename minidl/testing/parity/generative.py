@@ -1,4 +1,5 @@
 """Networks that make images, and those that judge them."""
+import re
 from copy import deepcopy
 
 from ... import Tensor, ops
@@ -38,7 +39,7 @@ def unet(case):
     """pytorch-CycleGAN-and-pix2pix's UnetGenerator."""
     c, x = case.config, Tensor(next(iter(case.inputs.values())))
     outputs = case.meta["outputs"]["y_eval"]["shape"][1]
-    config = UNetGeneratorConfig(x.shape[1], outputs, c["ngf"], c["num_downs"], c["norm"], dropout=0.0)
+    config = UNetGeneratorConfig(x.shape[1], outputs, c["ngf"], c["num_downs"], c.get("norm", "batch"), dropout=0.0)
     model = loaded(UNetGenerator(config), case)
     by_batch = deepcopy(model).train()(ops.concat([x, x[..., ::-1]], 0))       # (a copy: running statistics move)
     return Run({"y_eval": model(x), "y_bn_batchstats": by_batch}, model=model)
@@ -49,7 +50,7 @@ def resnet(case):
     """pytorch-CycleGAN-and-pix2pix's ResnetGenerator."""
     c, x = case.config, Tensor(next(iter(case.inputs.values())))
     config = ResNetGeneratorConfig(x.shape[1], case.meta["outputs"]["y"]["shape"][1], c["ngf"], c["n_blocks"],
-                                   c["norm"], c["padding"])
+                                   c.get("norm", "instance"), c.get("padding", "reflect"))
     model = loaded(ResNetGenerator(config), case)
     return Run({"y": model(x)}, model=model)
 
@@ -58,7 +59,7 @@ def resnet(case):
 def patchgan(case):
     """pytorch-CycleGAN-and-pix2pix's NLayerDiscriminator."""
     c, x = case.config, Tensor(next(iter(case.inputs.values())))
-    config = PatchGANConfig(c.get("input_nc", x.shape[1]), c["ndf"], c["n_layers"], c["norm"])
+    config = PatchGANConfig(c.get("input_nc", x.shape[1]), c["ndf"], c.get("n_layers", 3), c["norm"])
     model = loaded(PatchGAN(config), case)
     return Run({"y": model(x)}, model=model)
 
@@ -75,24 +76,33 @@ def vae(case):
     return Run({"recon": found.reconstruction, "mu": found.mu, "logvar": found.logvar, "elbo_loss": loss}, model=model)
 
 
+def shared(config, own):
+    """stylegan2-ada-pytorch's arguments that both networks have, from `own`, as the first of ours."""
+    return (config["img_resolution"], config["img_channels"], config.get("c_dim", 0), own.get("channel_base", 32768),
+            own.get("channel_max", 512))
+
+
 @runs("stylegan2_ada_g")
 def stylegan2_generator(case):
     """stylegan2-ada-pytorch's Generator."""
-    c, s = case.config, case.config["synthesis_kwargs"]
-    config = StyleGAN2Config(c["img_resolution"], c["img_channels"], c["c_dim"], s["channel_base"], s["channel_max"],
-                             s.get("architecture", "skip"), s["conv_clamp"], c["z_dim"], c["w_dim"],
-                             c["mapping_kwargs"].get("num_layers", 8))
+    c, s = case.config, case.config.get("synthesis_kwargs", {})
+    config = StyleGAN2Config(*shared(c, s), s.get("architecture", "skip"), s.get("conv_clamp"), c["z_dim"], c["w_dim"],
+                             c.get("mapping_kwargs", {}).get("num_layers", 8))
     model = loaded(StyleGAN2Generator(config), case)
     given = [Tensor(case.inputs[name]) if name in case.inputs else None for name in ("z", "c")]
-    return Run({"w": model.mapping(*given), "img_const": model(*given, noise="const"),
-                "img_none_psi0.7": model(*given, truncation=0.7, noise="none")}, model=model)
+    given = given if config.num_classes else given[:1]
+    found = {"w": model.mapping(*given), "img_const": model(*given, noise="const")}
+    for name in case.meta["outputs"]:
+        if told := re.fullmatch(r"img_(const|none)_psi([\d.]+)", name):
+            found[name] = model(*given, truncation=float(told[2]), noise=told[1])
+    return Run(found, model=model)
 
 
 @runs("stylegan2_rosinality_g")
 def rosinality_generator(case):
     """rosinality/stylegan2-pytorch's Generator."""
     c = case.config
-    config = StyleGAN2Config(c["size"], channel_base=16384 * c["channel_multiplier"],
+    config = StyleGAN2Config(c["size"], channel_base=16384 * c.get("channel_multiplier", 2),
                              channel_max=c.get("tiny_channels", 512), latent_size=c["style_dim"],
                              style_size=c["style_dim"], mapping_layers=c["n_mlp"])
     model, z = loaded(StyleGAN2Generator(config), case), Tensor(case.inputs["z"])
@@ -102,10 +112,10 @@ def rosinality_generator(case):
 @runs("stylegan2_ada_d")
 def stylegan2_discriminator(case):
     """stylegan2-ada-pytorch's Discriminator."""
-    c = case.config
+    c, last = case.config, case.config.get("epilogue_kwargs", {})
     config = StyleGAN2DiscriminatorConfig(
-        c["img_resolution"], c["img_channels"], c["c_dim"], c["channel_base"], c["channel_max"],
-        c.get("architecture", "resnet"), c.get("conv_clamp"), c["epilogue_kwargs"].get("mbstd_group_size", 4))
+        *shared(c, c), c.get("architecture", "resnet"), c.get("conv_clamp"), last.get("mbstd_group_size", 4),
+        c.get("mapping_kwargs", {}).get("num_layers", 8))
     model = loaded(StyleGAN2Discriminator(config), case)
     given = [Tensor(case.inputs[name]) if name in case.inputs else None for name in ("img", "c")]
     return Run({"score": model(*given)}, model=model)
