@@ -1,5 +1,6 @@
 """What the models of the zoo have in common: a config, layouts of checkpoints, a head that can be replaced."""
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -30,6 +31,7 @@ class Model(nn.Module):
     head_name: str | None = None
     first_label = 0                # 1: class 0 is background, which is no object's
     batch_axis = 0                 # of its inputs and outputs
+    sizes_of: Callable | None = None       # {official name: array} -> the config's fields that their shapes tell
     compares: tuple = ()           # outputs that hold items of a batch against each other
 
     def keymap(self, layout=None):

@@ -2,7 +2,7 @@
 import json
 from pathlib import Path
 
-from .. import nn
+from .. import io, nn
 from ..data.labels import labels
 from ..data.preprocess import ImagePreprocess
 from ..errors import ArgumentError, CheckpointError, message
@@ -22,6 +22,7 @@ def create_model(name, weights=None, features_only=False, out_indices=None, **co
         features_only: a FeaturePyramid: image -> list of feature maps, without the head.
         out_indices: which maps of the pyramid, by position; None: all.
         config: fields of the model's config, as `num_classes=10`.  With weights of other classes the last layer is new.
+            Some architectures take the rest from the shapes of the weights.
 
     Returns:
         the model, in training mode.
@@ -31,11 +32,13 @@ def create_model(name, weights=None, features_only=False, out_indices=None, **co
         CheckpointError: the weights cannot be read or are not this model's.
     """
     entry = find(name)
-    made = entry.make_config().replace(**config)
+    told = {} if weights is None or entry.model.sizes_of is None else entry.model.sizes_of(io.weights(weights))
+    made = entry.make_config().replace(**{**told, **config})
     if weights is None:
         model = entry.model(made)
     else:
-        model = _loaded(entry.model, made, weights, new_head="num_classes" in config)
+        new_head = "num_classes" in config and entry.model.head_name is not None
+        model = _loaded(entry.model, made, weights, new_head)
     model.inputs = entry.inputs
     if entry.labels and len(labels(entry.labels)) == getattr(made, "num_classes", None):
         model.labels = labels(entry.labels)

@@ -55,10 +55,12 @@ def test_an_image_depends_on_its_seed_and_number_alone(kind, config):
 
 
 @pytest.mark.parametrize("size", [8, 28, 36, 50, 64])
-def test_dcgans_of_any_even_size(size):
+def test_dcgans_of_any_even_size(size, tmp_path):
     model = DCGANGenerator(DCGANConfig(size, 1, 3, 2))
     images = model(ml.randn((2, 3)))
     assert images.shape == (2, 1, size, size) and model.adversary()(images).shape == (2,)
+    model.save_pretrained(tmp_path)
+    assert ml.create_model("dcgan", tmp_path / "model.safetensors").config == model.config
 
 
 def test_sizes_that_do_not_fit():

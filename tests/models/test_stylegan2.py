@@ -34,11 +34,8 @@ def model():
 
 def test_a_pickled_network_is_read_and_nothing_in_it_is_run():
     path = FORMATS / "stylegan2_network.pkl"
-    weights = io.weights(path, "G_ema")
-    width, size = weights["mapping.fc0.weight"].shape[0], 8
-    config = StyleGAN2Config(size, 3, 0, width * size, width, latent_size=width, style_size=width, mapping_layers=2)
-    model = StyleGAN2Generator(config)
-    ml.load_weights(model, path)
+    weights, model = io.weights(path, "G_ema"), ml.create_model("stylegan2", path)
+    assert model.config.image_size == 8 and model.config.latent_size == weights["mapping.fc0.weight"].shape[1]
     assert (model.synthesis.b8.conv1.weight.numpy() == weights["synthesis.b8.conv1.weight"]).all()
     assert np.isfinite(model.sample(2).numpy()).all()
 
@@ -194,3 +191,12 @@ def test_both_layouts_hold_the_same_network(tmp_path, model):
     for layout in model.layouts:
         model.save_pretrained(tmp_path / layout, layout)
         assert (ml.from_pretrained(tmp_path / layout)(z).numpy() == want).all()
+        told = ml.create_model("stylegan2", tmp_path / layout / "model.safetensors").eval()
+        assert told(z).numpy().shape == want.shape and (told(z).numpy() == want).all()
+
+
+@pytest.mark.parametrize("architecture", stylegan2.ARCHITECTURES)
+def test_sizes_are_read_from_shapes(tmp_path, architecture):
+    config = StyleGAN2Config(32, 1, 3, 64, 8, architecture, None, 6, 5, 2)
+    StyleGAN2Generator(config).save_pretrained(tmp_path)
+    assert ml.create_model("stylegan2", tmp_path / "model.safetensors").config == config

@@ -9,6 +9,8 @@ Differs from the paper: the discriminator gives scores; their sigmoid is the pro
 """
 from dataclasses import dataclass
 
+import numpy as np
+
 from ... import nn
 from ...errors import ArgumentError, message
 from ..config import ModelConfig
@@ -61,11 +63,21 @@ class DCGANConfig(ModelConfig):
         return self.image_size >> self.halvings
 
 
+def sizes_of(weights):
+    """The config's fields, from the shapes of a generator's official names."""
+    convs = [np.shape(weights[name]) for name in weights if name.endswith("weight") and np.ndim(weights[name]) == 4]
+    if not convs or "main.0.weight" not in weights:
+        return {}
+    return {"latent_size": convs[0][0], "image_size": convs[0][2] << (len(convs) - 1), "width": convs[-1][0],
+            "in_channels": convs[-1][1]}
+
+
 class DCGANGenerator(Generator):
     """Makes images of noise. Paper: figure 1."""
 
     config_class = DCGANConfig
     layouts = {"pytorch-examples": ()}
+    sizes_of = staticmethod(sizes_of)
 
     def __init__(self, config):
         c = self.config = config

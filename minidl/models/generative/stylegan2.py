@@ -11,6 +11,7 @@ Differs from them: nothing.
     image (N,C,H,W) -> Blocks /2 -> 4x4, deviation over the batch -> score (N)
 """
 import math
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -355,11 +356,37 @@ def rosinality(config):
     return tuple(rows)
 
 
+def sizes_of(weights):
+    """The config's fields, from the shapes of a generator's names in either layout."""
+    shape = {name: np.shape(weights[name]) for name in weights}
+    if "input.input" in shape:                         # rosinality's
+        pixels = [name for name in shape if re.fullmatch(r"to_rgbs.\d+.conv.weight", name)]
+        last = max(int(name.split(".")[1]) for name in pixels)
+        layers = sum(re.fullmatch(r"style.\d+.weight", name) is not None for name in shape)
+        size, latent, style = 8 << last, shape["style.1.weight"][1], shape["style.1.weight"][0]
+        const, (channels, inner), classes = shape["input.input"][1], shape[f"to_rgbs.{last}.conv.weight"][1:3], 0
+    elif "synthesis.b4.const" in shape:
+        size = max(int(name.split(".")[1][1:]) for name in shape if name.startswith("synthesis.b"))
+        layers = sum(re.fullmatch(r"mapping.fc\d+.weight", name) is not None for name in shape)
+        style, inputs = shape["mapping.fc0.weight"]
+        width, classes = shape.get("mapping.embed.weight", (0, 0))
+        latent, const = inputs - width, shape["synthesis.b4.const"][0]
+        channels, inner = shape[f"synthesis.b{size}.torgb.weight"][:2]
+    else:
+        return {}
+    kind = "resnet" if "synthesis.b8.skip.weight" in shape else "skip" if {
+        "to_rgb1.bias", "synthesis.b4.torgb.bias"} & shape.keys() else "orig"
+    return {"image_size": size, "in_channels": channels, "num_classes": classes, "channel_base": inner * size,
+            "channel_max": const, "architecture": kind, "latent_size": latent, "style_size": style,
+            "mapping_layers": layers}
+
+
 class StyleGAN2Generator(Generator):
     """Latents to images, by way of styles."""
 
     config_class = StyleGAN2Config
     layouts = {"stylegan2-ada-pytorch": (), "rosinality": rosinality}
+    sizes_of = staticmethod(sizes_of)
 
     def __init__(self, config):
         c = self.config = config
