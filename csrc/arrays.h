@@ -128,6 +128,7 @@ class Checked {
     npy_intp last = 0;  // the offset of the last element
     bool fits = PyArray_IS_C_CONTIGUOUS(a) && PyArray_IS_C_CONTIGUOUS(b);
     for (int i = 0; !fits && i < PyArray_NDIM(a); i++) {
+      if (PyArray_DIM(a, i) == 1) continue;  // (its stride leads nowhere)
       if (PyArray_STRIDE(a, i) < 0 || PyArray_STRIDE(a, i) != PyArray_STRIDE(b, i))
         fail(name, "the other arrays' strides", a);
       last += (PyArray_DIM(a, i) - 1) * PyArray_STRIDE(a, i);

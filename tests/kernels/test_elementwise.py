@@ -61,6 +61,20 @@ def test_memory_in_another_order_of_axes_stays_so():
     assert y.data.strides == x.data.strides and (y.numpy() == np.maximum(x.numpy(), 0)).all()
 
 
+@pytest.mark.parametrize("name", ["sigmoid", "silu", "relu"])
+def test_the_stride_of_an_axis_of_length_one_leads_nowhere(name):
+    """(1, C, N) with its last axes swapped: the gradient, and what NumPy makes like it, have other strides there."""
+    x = np.random.default_rng(0).normal(size=(1, 80, 400)).astype("float32")
+    found = []
+    for swap in lambda t: ml.ops.swapaxes(t, 1, 2), lambda t: t:
+        t = ml.tensor(x, requires_grad=True)
+        y = swap(getattr(ml.ops, name)(swap(t)))
+        y.backward(ml.tensor(x))
+        found.append((y.numpy(), t.grad.numpy()))
+    for a, b in zip(*found):
+        assert (a == b).all()
+
+
 @settings(max_examples=60, deadline=None)
 @given(data())
 def test_copies_of_any_strides(data):

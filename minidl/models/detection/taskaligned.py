@@ -82,7 +82,7 @@ class DistributionHead(nn.Module):
     def decode(self, raw, size):
         """Raw outputs -> boxes (N, A, 4), x1, y1, x2, y2 in pixels; scores (N, A, K)."""
         middles, strides = (like(part, raw[0]) for part in self.points(size))
-        return self.edges(ops.swapaxes(raw[0], 1, 2), middles) * strides, ops.sigmoid(ops.swapaxes(raw[1], 1, 2))
+        return self.edges(ops.swapaxes(raw[0], 1, 2), middles) * strides, ops.swapaxes(ops.sigmoid(raw[1]), 1, 2)
 
     def loss(self, raw, targets, size):
         """{name: loss ()} of what the cells that answer for objects say; see `assigned`, `losses`."""
@@ -106,9 +106,9 @@ class DistributionHead(nn.Module):
     def losses(self, raw, targets, size, answers):
         """{"box", "classes", "distribution"}: sums over the cells that answer, by their worth, over the sum of it."""
         image, cell, target, worth = answers
-        scores, whole = ops.swapaxes(raw[1], 1, 2), max(float(worth.sum()), 1.0)
+        scores, whole = raw[1], max(float(worth.sum()), 1.0)
         wanted = np.zeros(scores.shape, np.float32)
-        wanted[image, cell, targets.label[target]] = worth
+        wanted[image, targets.label[target], cell] = worth
         classes = ops.binary_cross_entropy_with_logits(scores, like(wanted, scores), reduction="sum")
         box = spread = like(0, scores)
         if len(cell):
