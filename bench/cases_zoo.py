@@ -1,7 +1,7 @@
 """Models of the zoo, classifying one image, beside their reference implementations with the same weights.
 
 torchvision has ResNet, EfficientNet and ViT; segmentation-models-pytorch has U-Net on ResNet-34 and DeepLabv3+.  Where
-they are not installed their rows say so.
+they are not installed their rows say so.  Darknet's networks are written out beside this file.
 """
 from importlib import import_module
 
@@ -37,7 +37,19 @@ class Official:
         return {name: state[name] for name in state}
 
 
+def _darknet(name):
+    """(lib) -> one of darknet's networks in evaluation mode, ours or PyTorch's."""
+    def make(lib):
+        plan = import_module("minidl.models.registry").find(name).make_config().plan
+        return import_module("bench.darknet").Darknet(plan).eval() if lib.name == "torch" else \
+            lib.ml.create_model(name).eval()
+    return make
+
+
 GROUP = Group("zoo", "Inference, one image", [
     Row(name, "B1 fwd", normal((1, 3, size, size)), forward(lambda lib, module, x: module(x)),
         _module(name, package, kind, arguments, layout), tolerance=1e-3, state=Official(layout))
-    for name, package, kind, arguments, layout, size in MODELS])
+    for name, package, kind, arguments, layout, size in MODELS] + [
+    Row(name, "B1 fwd", normal((1, 3, size, size)), forward(lambda lib, module, x: tuple(module.forward_raw(x))),
+        _darknet(name), tolerance=1e-3, state=Official("pytorch-yolov4"))
+    for name, size in (("yolov3_tiny", 640), ("yolov3", 416), ("yolov4_tiny", 416), ("yolov4", 416))])
