@@ -52,4 +52,4 @@ GROUP = Group("zoo", "Inference, one image", [
     for name, package, kind, arguments, layout, size in MODELS] + [
     Row(name, "B1 fwd", normal((1, 3, size, size)), forward(lambda lib, module, x: tuple(module.forward_raw(x))),
         _darknet(name), tolerance=1e-3, state=Official("pytorch-yolov4"))
-    for name, size in (("yolov3_tiny", 640), ("yolov3", 416), ("yolov4_tiny", 416), ("yolov4", 416))])
+    for name, size in (("yolov3-tiny", 640), ("yolov3", 416), ("yolov4-tiny", 416), ("yolov4", 416))])

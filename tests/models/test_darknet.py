@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import minidl as ml
 from minidl import Tensor, nn
+from minidl.cli.detect.networks import network
 from minidl.errors import ArgumentError, CheckpointError
 from minidl.models import from_pretrained, load_weights
 from minidl.models.detection.darknet import DarknetConfig, DarknetNetwork, networks
@@ -366,3 +367,16 @@ def test_weights_of_other_classes_train_on(tmp_path):
         for name, tensor in new.state_dict().items():
             was, head = old.state_dict()[name], name.startswith(new.head_paths())
             assert (tensor.shape != was.shape) if head else (tensor.numpy() == was.numpy()).all()
+
+
+def test_names_stand_beside_a_cfg(tmp_path):
+    model = DarknetNetwork(DarknetConfig.tiny())
+    model.labels = "cat", "dog", "ox"
+    model.write_files(tmp_path / "pets")
+    again = network("predict", str(tmp_path / "pets.cfg"), str(tmp_path / "pets.weights"), imgsz=96)
+    assert again.labels == model.labels and again.config.image_size == 96
+    other = network("train", str(tmp_path / "pets.cfg"), str(tmp_path / "pets.weights"), classes=["cow"])
+    assert other.labels == ("cow",) and other.config.num_classes == 1
+    (tmp_path / "pets.names").write_text("cat\n")
+    with pytest.raises(ArgumentError, match="3 lines in .*pets.names, a class each, got 1"):
+        DarknetNetwork.from_files(tmp_path / "pets.cfg")

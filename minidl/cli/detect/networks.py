@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ...errors import ArgumentError, message
 from ...models import create_model, from_pretrained
+from ...models.detection.darknet import DarknetNetwork
 from ...models.registry import find, model_classes
 
 CHECKPOINTS = {".pt", ".pth", ".safetensors", ".bin", ".npz", ".weights"}
@@ -14,7 +15,8 @@ def network(command, model, weights=None, imgsz=None, classes=None, **fields):
 
     Args:
         command: that wants it, for messages.
-        model: a name of the zoo; a folder that `save_pretrained` wrote; or a checkpoint named after its model.
+        model: a name of the zoo; a folder that `save_pretrained` wrote; darknet's .cfg; or a checkpoint named after its
+            model.
         weights: a checkpoint, a folder or a repository on the hub.
         imgsz: the longer side of a frame, of R-CNNs the shorter side of an image, in pixels.
         classes: names that it is to learn; None: those that it knows, by its weights.
@@ -29,6 +31,8 @@ def network(command, model, weights=None, imgsz=None, classes=None, **fields):
         model, weights = path.stem, str(path)
     if path.is_dir():
         kind, build = type(from_pretrained(path)), partial(from_pretrained, path)
+    elif path.suffix == ".cfg":
+        kind, build = DarknetNetwork, partial(DarknetNetwork.from_files, path, weights)
     else:
         kind, build = find(model).model, partial(create_model, model, weights)
     if kind not in detectors():

@@ -104,7 +104,7 @@ def read(path):
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise ArgumentError(message("darknet", "path", "a .cfg file", f"{path}: {error}")) from error
+        raise ArgumentError(message("darknet", "path", "a file of text", f"{path}: {error}")) from error
 
 
 def write(sections):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .... import nn, ops
 from ....errors import ArgumentError, message
+from ....io.weights import reading
 from ...config import ModelConfig
 from ...registry import family
 from ...weights import load_weights, official_state
@@ -149,19 +150,27 @@ class DarknetNetwork(Detector):
 
     @classmethod
     def from_files(cls, cfg, weights=None, **config):
-        """The network of a .cfg file, in evaluation mode.
+        """The network of a .cfg file, in evaluation mode; its labels are those of a .names beside it, a line each.
 
         Args:
-            cfg, weights: paths of the .cfg and of its .weights; None: random weights.
-            config: other fields of DarknetConfig.
+            cfg: path of the .cfg.
+            weights: path of its .weights, or of other files of its weights; None: random ones.
+            config: other fields of DarknetConfig; with `num_classes` the layers before [yolo] are new where need be.
 
         Raises:
-            ArgumentError: the .cfg cannot be read or is wrong: file, line and section are named.
+            ArgumentError: the .cfg cannot be read or is wrong: file, line and section are named; the .names has
+                another number of lines than there are classes.
             CheckpointError: the .weights cannot be read or are another network's.
         """
         model = cls(DarknetConfig(read(cfg), file=str(cfg), **config))
         if weights is not None:
-            load_weights(model, weights)
+            load_weights(model, weights, new_head="num_classes" in config)
+        names = Path(cfg).with_suffix(".names")
+        if names.is_file() and "num_classes" not in config:
+            model.labels = tuple(read(names).splitlines())
+            if len(model.labels) != model.config.num_classes:
+                expected = f"{model.config.num_classes} lines in {names}, a class each"
+                raise ArgumentError(message("darknet", "names", expected, len(model.labels)))
         return model.eval()
 
     def get_classifier(self):
@@ -188,15 +197,18 @@ class DarknetNetwork(Detector):
         return weights
 
     def write_files(self, stem):
-        """Write stem.cfg and stem.weights, as darknet reads them.
+        """Write stem.cfg, stem.weights and, if it has labels, stem.names, as darknet reads them.
 
         Raises:
             CheckpointError: they cannot be written.
         """
         plan = self.config.plan
-        state = official_state(self, "darknet")
-        write_weights(state, f"{stem}.weights", plan, Header(seen=self.seen))
-        Path(f"{stem}.cfg").write_text(write(plan.sections))
+        write_weights(official_state(self, "darknet"), f"{stem}.weights", plan, Header(seen=self.seen))
+        texts = {"cfg": write(plan.sections), "names": "".join(f"{label}\n" for label in self.labels)}
+        for kind, text in texts.items():
+            if text:
+                with reading("darknet", stem):
+                    Path(f"{stem}.{kind}").write_text(text, encoding="utf-8")
 
     def forward_raw(self, batch):
         """batch (N, C, H, W) -> what reaches each [yolo], (N, A (5+K), H/s, W/s), a list in the order of the cfg."""
@@ -238,16 +250,16 @@ def yolov3():
     return DarknetConfig(networks.yolov3(), file="yolov3")
 
 
-@darknet({"yolo/darknet_yolov3_spp": PYTORCH})
+@darknet({"yolo/darknet_yolov3_spp": PYTORCH}, name="yolov3-spp")
 def yolov3_spp():
     """YOLOv3 with a spatial pyramid pool."""
-    return DarknetConfig(networks.yolov3(spp=True), file="yolov3_spp")
+    return DarknetConfig(networks.yolov3(spp=True), file="yolov3-spp")
 
 
-@darknet({"yolo/darknet_yolov3_tiny": PYTORCH})
+@darknet({"yolo/darknet_yolov3_tiny": PYTORCH}, name="yolov3-tiny")
 def yolov3_tiny():
     """Two heads, for small machines."""
-    return DarknetConfig(networks.yolov3_tiny(), file="yolov3_tiny")
+    return DarknetConfig(networks.yolov3_tiny(), file="yolov3-tiny")
 
 
 @darknet_v4({"yolo/darknet_yolov4": PYTORCH, "yolo/yolov4_tianxiaomo": "tianxiaomo"})
@@ -256,7 +268,7 @@ def yolov4():
     return DarknetConfig(networks.yolov4(), file="yolov4")
 
 
-@darknet_v4({"yolo/darknet_yolov4_tiny": PYTORCH})
+@darknet_v4({"yolo/darknet_yolov4_tiny": PYTORCH}, name="yolov4-tiny")
 def yolov4_tiny():
     """Three CSP stages and two heads."""
-    return DarknetConfig(networks.yolov4_tiny(), file="yolov4_tiny")
+    return DarknetConfig(networks.yolov4_tiny(), file="yolov4-tiny")
