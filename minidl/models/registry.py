@@ -27,7 +27,7 @@ MODULES = ("vision.resnet", "vision.efficientnet", "vision.vit", "vision.unet",
            "audio.whisper", "audio.wav2vec2", "audio.speaker", "audio.silero", "sequence.recurrent", "sequence.tcn",
            "sequence.language", "sequence.phonemes", "sequence.timeseries", "sequence.deepar",
            "generative.dcgan", "generative.patchgan", "generative.pix2pix", "generative.cyclegan", "generative.vae",
-           "generative.stylegan2")
+           "generative.stylegan2", "generative.stylegan2_discriminator")
 
 TASKS = ("image-classification", "image-segmentation", "object-detection", "text", "sequence", "forecasting", "speech",
          "image-generation", "image-text")

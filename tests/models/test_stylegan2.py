@@ -8,13 +8,13 @@ import minidl as ml
 from minidl import io, ops
 from minidl.errors import ArgumentError, ShapeError
 from minidl.models import KeyMap
-from minidl.models.generative import stylegan2
-from minidl.models.generative.stylegan2 import (
-    StyleGAN2Config,
+from minidl.models.generative.stylegan2 import StyleGAN2Config, StyleGAN2Generator, modulated
+from minidl.models.generative.stylegan2_discriminator import (
     StyleGAN2Discriminator,
     StyleGAN2DiscriminatorConfig,
-    StyleGAN2Generator,
+    deviation,
 )
+from minidl.models.generative.stylegan2_layers import ARCHITECTURES
 from minidl.train.penalties import path_lengths, r1_penalty
 
 FORMATS = Path(__file__).parents[1] / "parity" / "formats"
@@ -40,7 +40,7 @@ def test_a_pickled_network_is_read_and_nothing_in_it_is_run():
     assert np.isfinite(model.sample(2).numpy()).all()
 
 
-@pytest.mark.parametrize("architecture", stylegan2.ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_architecture_learns_everywhere(architecture):
     ml.seed(1)
     generator = StyleGAN2Generator(SMALL.replace(architecture=architecture))
@@ -55,7 +55,7 @@ def test_modulation_is_a_convolution_with_weights_of_each_image():
     """Eq. 1 to 3 as they stand, image by image, in float64."""
     rng = np.random.default_rng(0)
     x, weight, style = (ml.tensor(rng.standard_normal(s)) for s in ((3, 4, 5, 5), (2, 4, 3, 3), (3, 4)))
-    got = stylegan2.modulated(x, weight, style).numpy()
+    got = modulated(x, weight, style).numpy()
     for i in range(3):
         scaled = weight.numpy() * style.numpy()[i][None, :, None, None]
         scaled /= np.sqrt((scaled ** 2).sum((1, 2, 3), keepdims=True) + 1e-8)
@@ -110,13 +110,13 @@ def test_noise_changes_details_as_its_strength_says(model):
 
 def test_deviation_over_groups_by_hand():
     x = np.random.default_rng(0).standard_normal((6, 2, 3, 3))
-    got = stylegan2.deviation(ml.tensor(x), 3).numpy()
+    got = deviation(ml.tensor(x), 3).numpy()
     for i in range(6):
         group = x[i % 2::2]
         want = np.sqrt(((group - group.mean(0)) ** 2).mean(0) + 1e-8).mean()
         np.testing.assert_allclose(got[i], want)
     with pytest.raises(ShapeError, match="multiple of 4"):
-        stylegan2.deviation(ml.tensor(x), 4)
+        deviation(ml.tensor(x), 4)
 
 
 def test_classes_change_images_and_must_be_given():
@@ -146,7 +146,7 @@ def slopes_agree(loss, parameters, rng, eps=1e-5):
     assert abs(slope) > 1e-6
 
 
-@pytest.mark.parametrize("architecture", stylegan2.ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_r1_through_the_whole_discriminator(architecture):
     ml.seed(2)
     config = StyleGAN2DiscriminatorConfig(8, 2, 2, 32, 3, architecture, None, 2, 1)
@@ -156,7 +156,7 @@ def test_r1_through_the_whole_discriminator(architecture):
     slopes_agree(lambda: r1_penalty(model, image, labels), [p for _, p in names if p.ndim > 1], rng)
 
 
-@pytest.mark.parametrize("architecture", stylegan2.ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_path_lengths_through_the_whole_synthesis(architecture):
     ml.seed(3)
     model = StyleGAN2Generator(SMALL.replace(image_size=8, architecture=architecture)).to("float64")
@@ -195,7 +195,7 @@ def test_both_layouts_hold_the_same_network(tmp_path, model):
         assert told(z).numpy().shape == want.shape and (told(z).numpy() == want).all()
 
 
-@pytest.mark.parametrize("architecture", stylegan2.ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_sizes_are_read_from_shapes(tmp_path, architecture):
     config = StyleGAN2Config(32, 1, 3, 64, 8, architecture, None, 6, 5, 2)
     StyleGAN2Generator(config).save_pretrained(tmp_path)

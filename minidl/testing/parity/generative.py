@@ -7,12 +7,8 @@ from ...models.generative.cyclegan import ResNetGenerator, ResNetGeneratorConfig
 from ...models.generative.dcgan import DCGANConfig, DCGANDiscriminator, DCGANGenerator
 from ...models.generative.patchgan import PatchGAN, PatchGANConfig
 from ...models.generative.pix2pix import UNetGenerator, UNetGeneratorConfig
-from ...models.generative.stylegan2 import (
-    StyleGAN2Config,
-    StyleGAN2Discriminator,
-    StyleGAN2DiscriminatorConfig,
-    StyleGAN2Generator,
-)
+from ...models.generative.stylegan2 import StyleGAN2Config, StyleGAN2Generator
+from ...models.generative.stylegan2_discriminator import StyleGAN2Discriminator, StyleGAN2DiscriminatorConfig
 from ...models.generative.vae import VAE, VAEConfig, divergence, log_bernoulli
 from . import Run, runs
 from .classification import loaded
