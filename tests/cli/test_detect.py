@@ -1,5 +1,6 @@
 """`minidl detect`: training on a folder, measuring, finding in images and videos, exporting, and what it refuses."""
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from minidl.cli.detect.drawing import colour, draw
 from minidl.cli.detect.keywords import keywords
 from minidl.cli.detect.predict import Arguments, outputs
 from minidl.cli.detect.sources import Source, sources
+from minidl.cli.detect.val import labels_of
 from minidl.data.detection import RLE, read_set, write_coco, write_yolo
 from minidl.data.detection.dataset import AnnotatedImage, Annotation, DetectionDataset
 from minidl.data.video import Video, video_writer
@@ -179,6 +181,22 @@ def test_arguments_are_what_the_fields_are():
     got = keywords("predict", Arguments, texts)
     assert got == Arguments("1", "b=c", conf=1.0, classes=(0, 2), save=False) and type(got.conf) is float
     assert keywords("predict", Arguments, ["model=a", "source=b", "classes=3"]).classes == (3,)
+
+
+def test_classes_are_known_by_name_or_by_order(things, tmp_path):
+    names = "background", "cat", "dog", "N/A"
+    known = SimpleNamespace(labels=names, first_label=1, config=SimpleNamespace(num_classes=4))
+    assert labels_of(known, ("dog", "cat")).tolist() == [2, 1]
+    nameless = SimpleNamespace(labels=(), first_label=1, config=SimpleNamespace(num_classes=3))
+    assert labels_of(nameless, ("dog", "cat")).tolist() == [1, 2]
+    for detector in known, nameless:
+        with pytest.raises(ArgumentError, match="classes that the model knows, (cat, dog, N/A|2), got 3: dog, cow, ant"):
+            labels_of(detector, ("dog", "cow", "ant"))
+    made = ml.create_model("yolov8n")
+    made.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").rename(tmp_path / "yolov8n.safetensors")
+    assert "0.png" in run("predict", f"model={tmp_path / 'yolov8n.safetensors'}", f"source={things / 'val' / '0.png'}",
+                          "imgsz=64", "save=false", "conf=0.9")
 
 
 def test_what_cannot_be_is_refused(things):
