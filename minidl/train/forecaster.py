@@ -8,6 +8,8 @@
 Source: windows that are scaled by themselves: Kim et al. 2022, "Reversible Instance Normalization", ICLR; networks that
 share in a forecast: Lakshminarayanan et al. 2016, "Deep Ensembles", arXiv:1612.01474.
 """
+from statistics import NormalDist
+
 import numpy as np
 
 from .. import optim
@@ -86,8 +88,8 @@ class Forecast:
         return float(np.maximum(levels * gaps, (levels - 1) * gaps).mean() / _seasonal_error(history, season))
 
 
-def seasonal_naive(history, horizon, season=1, samples=200, seed=0):
-    """The Forecast that the last season comes again, as far off as seasons were from the ones before.
+def seasonal_naive(history, horizon, season=1, samples=200):
+    """The Forecast that the last season comes again, as far off as seasons were from the ones before: normal quantiles.
 
     Args:
         history (T): more than a season.
@@ -98,7 +100,8 @@ def seasonal_naive(history, horizon, season=1, samples=200, seed=0):
     again = history[len(history) - season + np.arange(horizon) % season]
     missed = np.sqrt(np.square(history[season:] - history[:-season]).mean())
     spread = missed * np.sqrt(1 + np.arange(horizon) // season)
-    return Forecast(again + spread * np.random.default_rng(seed).standard_normal((samples, horizon)))
+    z = [NormalDist().inv_cdf((i + 0.5) / samples) for i in range(samples)]
+    return Forecast(again + spread * np.array(z)[:, None])
 
 
 def _seasonal_error(history, season):

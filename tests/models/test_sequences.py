@@ -49,9 +49,10 @@ def test_a_tcn_that_hears_a_signal_in_pieces_gives_what_the_whole_gives(cuts, sk
 
 
 @pytest.mark.parametrize("cuts", CUTS)
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_a_language_model_that_reads_in_pieces_gives_what_the_whole_gives(cell, cuts):
-    model, tokens = RecurrentLM(RecurrentLMConfig(12, 8, 8, 2, cell)).eval(), RNG.integers(0, 12, (40, 3))
+@pytest.mark.parametrize("cell, projection", [("lstm", 0), ("lstm", 6), ("gru", 0)])
+def test_a_language_model_that_reads_in_pieces_gives_what_the_whole_gives(cell, projection, cuts):
+    config = RecurrentLMConfig(12, projection or 8, 8, 2, cell, tied=True, projection=projection)
+    model, tokens = RecurrentLM(config).eval(), RNG.integers(0, 12, (40, 3))
     close(np.concatenate(pieces(model, tokens, cuts, None, 0, model.step)), model(Tensor(tokens)).numpy())
 
 
@@ -118,6 +119,9 @@ def test_voices_of_any_length_have_embeddings_of_length_one():
             assert abs(np.linalg.norm(model.embed(wave)) - 1) < 1e-5
     quiet = numbers(16000) * 1e-3                      # quieter than what is heard: both are raised to that
     close(model.embed(quiet), model.embed(quiet * 0.5))
+    long = numbers(60000) * np.linspace(0.1, 1, 60000, dtype=np.float32)
+    for block in (1, 3):                               # (an hour needs no more memory than a minute)
+        close(model.embed(long, block), model.embed(long))
     for bad in (np.zeros(0), numbers(2, 8)):
         with pytest.raises(ShapeError, match="embed. wave: expected one axis"):
             model.embed(bad)

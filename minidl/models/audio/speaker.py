@@ -71,8 +71,8 @@ class SpeakerEncoder(Model):
         c = self.config
         return ops.mel_spectrogram(wave, c.sample_rate, c.n_fft, c.hop_length, c.n_mels).swapaxes(-1, -2)
 
-    def embed(self, wave):
-        """The embedding (E) of an utterance (S), any length: the mean over its parts.
+    def embed(self, wave, block=64):
+        """The embedding (E) of an utterance (S), any length: the mean over its parts, so many of them at a time.
 
         Raises:
             ShapeError: it has not one axis, or no sample.
@@ -80,18 +80,35 @@ class SpeakerEncoder(Model):
         c, wave = self.config, np.asarray(wave, np.float32)
         if wave.ndim != 1 or not len(wave):
             raise ShapeError(message("embed", "wave", "one axis, of at least one sample", wave.shape))
-        count, hop = -(-(len(wave) + 1) // c.hop_length), round(c.sample_rate / c.rate / c.hop_length)
-        starts = list(range(0, max(1, count - c.frames + hop + 1), hop))
-        if len(starts) > 1 and len(wave) / c.hop_length - starts[-1] < c.coverage * c.frames:
-            starts.pop()
+        starts, training = self._starts(len(wave)), self.training
         wave = np.pad(louder(wave, c.loudness), (0, max(0, (starts[-1] + c.frames) * c.hop_length - len(wave))))
-        training = self.training
+        total = np.zeros(c.embedding, np.float64)
         self.eval()
         with no_grad():
-            mel = self.spectrum(Tensor(wave))
-            found = self(ops.stack([mel[start:start + c.frames] for start in starts]))
-            self.train(training)
-            return normalized(ops.mean(found, 0)).numpy()
+            for i in range(0, len(starts), block):
+                first, some = starts[i], starts[i:i + block]
+                mel = self._frames(wave, first, some[-1] + c.frames)
+                found = self(ops.stack([mel[start - first:start - first + c.frames] for start in some]))
+                total += found.numpy().sum(0)
+        self.train(training)
+        return normalized(Tensor((total / len(starts)).astype(np.float32))).numpy()
+
+    def _starts(self, length):
+        """The first frames of the parts of a wave."""
+        c = self.config
+        count, hop = -(-(length + 1) // c.hop_length), round(c.sample_rate / c.rate / c.hop_length)
+        starts = list(range(0, max(1, count - c.frames + hop + 1), hop))
+        if len(starts) > 1 and length / c.hop_length - starts[-1] < c.coverage * c.frames:
+            starts.pop()
+        return starts
+
+    def _frames(self, wave, start, stop):
+        """Those frames of a wave's spectrum: of no more samples than they see."""
+        c = self.config
+        reach = -(-c.n_fft // (2 * c.hop_length))
+        before = min(start, reach)
+        piece = wave[(start - before) * c.hop_length:(stop + reach) * c.hop_length]
+        return self.spectrum(Tensor(piece))[before:before + stop - start]
 
 
 def normalized(x):

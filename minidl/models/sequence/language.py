@@ -12,7 +12,7 @@ from ...errors import ArgumentError, message
 from ..config import ModelConfig
 from ..model import Model
 from ..registry import family
-from .recurrent import CELLS
+from .recurrent import CELLS, recurrent
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class RecurrentLMConfig(ModelConfig):
         vocab_size, embedding, hidden, layers: of tokens, embeddings, states; and how many layers.
         cell: "lstm" or "gru".
         dropout: behind the embeddings and each layer.
-        tied: scores by the embeddings; they are as wide as the states.
+        tied: scores by the embeddings; they are as wide as the layers' outputs.
+        projection: to how many numbers an LSTM's outputs are projected; 0: they are not.
     """
 
     vocab_size: int = 10000
@@ -33,12 +34,24 @@ class RecurrentLMConfig(ModelConfig):
     cell: str = "lstm"
     dropout: float = 0.2
     tied: bool = False
+    projection: int = 0
 
     def __post_init__(self):
-        if self.cell not in CELLS or self.tied and self.embedding != self.hidden:
-            expected = f"one of {', '.join(CELLS)}; tied with embedding = hidden"
-            got = self.cell, self.embedding, self.hidden
+        if self.cell not in CELLS or self.projection and self.cell != "lstm" or self.tied and (
+                self.embedding != self.width):
+            expected = f"one of {', '.join(CELLS)}; projections with lstm only; tied with embedding = {self.width}"
+            got = self.cell, self.projection, self.embedding
             raise ArgumentError(message("RecurrentLMConfig", "cell", expected, got))
+
+    @property
+    def width(self):
+        """Numbers per step behind the layers."""
+        return self.projection or self.hidden
+
+    @property
+    def bidirectional(self):
+        """Nobody sees what comes."""
+        return False
 
     @classmethod
     def tiny(cls):
@@ -55,8 +68,8 @@ class RecurrentLM(Model):
     def __init__(self, config):
         c = self.config = config
         self.encoder, self.dropout = nn.Embedding(c.vocab_size, c.embedding), nn.Dropout(c.dropout)
-        self.rnn = CELLS[c.cell](c.embedding, c.hidden, c.layers, dropout=c.dropout)
-        self.decoder = nn.Linear(c.hidden, c.vocab_size)
+        self.rnn = recurrent(c, c.embedding)
+        self.decoder = nn.Linear(c.width, c.vocab_size)
         for weight in (self.encoder.weight, self.decoder.weight):
             nn.init.uniform_(weight, -0.1, 0.1)
         nn.init.zeros_(self.decoder.bias)
