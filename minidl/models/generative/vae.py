@@ -245,26 +245,27 @@ class M2(VariationalAutoencoder):
         c = self.config = config
         pixels = math.prod(self.shape(1))
         self.classifier = nn.Sequential(nn.Linear(pixels, c.hidden), nn.ReLU(), nn.Linear(c.hidden, c.num_classes))
-        self.encoder = nn.Sequential(nn.Linear(pixels + c.num_classes, c.hidden), nn.ReLU())
+        self.encoder = nn.Linear(pixels + c.num_classes, c.hidden)
         self.mu, self.logvar = nn.Linear(c.hidden, c.latent_size), nn.Linear(c.hidden, c.latent_size)
-        self.decoder = nn.Sequential(nn.Linear(c.latent_size + c.num_classes, c.hidden), nn.ReLU(),
-                                     nn.Linear(c.hidden, pixels))
+        self.decoder = nn.Linear(c.latent_size + c.num_classes, c.hidden)
+        self.pixels = nn.Linear(c.hidden, pixels)
 
     def classify(self, image):
         """image (N, C, H, W) -> logits (N, K)."""
         return self.classifier(image.reshape(image.shape[0], -1))
 
     def encode(self, image, labels):
-        """image (N, C, H, W), labels (N) or shares of classes (N, K) -> mu (N, Z), logvar (N, Z)."""
-        h = self.encoder(ops.concat([image.reshape(image.shape[0], -1), self._shares(labels, image)], 1))
+        """image (N, C, H, W), labels (N) or shares of classes (*, N, K) -> mu (*, N, Z), logvar (*, N, Z)."""
+        h = ops.relu(_told(self.encoder, image.reshape(image.shape[0], -1), self._shares(labels, image)))
         return self.mu(h), self.logvar(h)
 
     def decode(self, z, labels):
-        """z (N, Z), labels (N) or shares of classes (N, K) -> logits (N, C, H, W)."""
-        return self.decoder(ops.concat([z, self._shares(labels, z)], 1)).reshape(self.shape(z.shape[0]))
+        """z (*, N, Z), labels (N) or shares of classes (*, N, K) -> logits (N, C, H, W), or (*, N, P)."""
+        logits = self.pixels(ops.relu(_told(self.decoder, z, self._shares(labels, z))))
+        return logits.reshape(self.shape(z.shape[0])) if z.ndim == 2 else logits
 
     def _shares(self, labels, like):
-        return labels if labels.ndim == 2 else ops.one_hot(labels, self.num_classes, dtype=like.dtype)
+        return labels if labels.ndim > 1 else ops.one_hot(labels, self.num_classes, dtype=like.dtype)
 
     def forward(self, image, noise=None):
         """image (N, C, H, W) -> Output of logits (N, K), and, of what they say, reconstruction, mu, logvar."""
@@ -276,11 +277,13 @@ class M2(VariationalAutoencoder):
 
     def unlabelled_bound(self, image, beta=1.0):
         """The bound where the class is not known: over all classes, as the classifier weighs them (N). Eq. 7."""
-        n, k = image.shape[0], self.num_classes
-        log_shares = ops.log_softmax(self.classify(image), -1)
-        every = ops.broadcast_to(ops.expand_dims(ops.arange(k, device=image.device), 1), (k, n)).reshape(k * n)
-        bounds = self.bound(ops.concat([image] * k, 0), every, beta=beta).reshape(k, n).mT - math.log(k)
-        return ops.sum(ops.exp(log_shares) * (bounds - log_shares), -1)
+        k = self.num_classes
+        log_shares = ops.log_softmax(self.classify(image), -1).mT
+        each = ops.one_hot(ops.arange(k, device=image.device), k, dtype=image.dtype).reshape(k, 1, k)
+        mu, logvar = self.encode(image, each)
+        logits = self.decode(self.latent(mu, logvar), each)
+        bounds = log_bernoulli(image, logits) - divergence(mu, logvar) * beta - math.log(k)
+        return ops.sum(ops.exp(log_shares) * (bounds - log_shares), 0)
 
     def loss(self, image, labels=None, beta=1.0, alpha=0.1):
         """The loss of a batch, of which some images have labels: (). Eq. 8 and 9, by image.
@@ -311,6 +314,12 @@ class M2(VariationalAutoencoder):
         """
         raise ArgumentError(message("importance_bound", "model", "an autoencoder without classes", "M2",
                                     "Take unlabelled_bound."))
+
+
+def _told(layer, x, shares):
+    """A linear layer of x (*, N, I) and shares (*, N, K), side by side; what one lacks of leading axes is broadcast."""
+    inputs = x.shape[-1]
+    return ops.linear(x, layer.weight[:, :inputs], layer.bias) + ops.linear(shares, layer.weight[:, inputs:])
 
 
 PAPER = "Kingma, Welling 2013, arXiv:1312.6114"
