@@ -17,7 +17,7 @@ from .trainer import Trainer
 
 
 class AdversarialTrainer(Trainer):
-    """Plays a game: at each batch every turn's networks learn, one after the other, while the others stand still.
+    """Plays a game: at each batch the networks of each turn learn, one after the other, while the others stand still.
 
     Batches have two parts: images and labels, or images of two kinds.  What makes the rest of a run, bit for bit, is
     in `state_dict()`, as of Trainer.
@@ -59,10 +59,12 @@ class AdversarialTrainer(Trainer):
         return super().fit(loader, None, resume)
 
     def train_batch(self, batch):
-        """A step of every turn."""
+        """A step of every turn that is due."""
         first, second = self.batch(batch)
         total, n = 0.0, first.shape[0]
         for turn, mean in self.turns.items():
+            if self.step % self.model.every.get(turn, 1):
+                continue
             with _standing_still(self.model, self.model.learners(turn)) as learning:
                 loss = self.model.loss(turn, first, second, self.step)
                 value = loss.item()

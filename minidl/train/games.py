@@ -11,13 +11,14 @@ from ..backend import random
 from ..errors import ArgumentError, message, number
 from ..tape import no_grad
 from ..tensor import Tensor
-from .penalties import path_lengths, r1_penalty
+from .penalties import lipschitz_penalty, path_lengths, r1_penalty
 
 
 class Game(nn.Module):
     """Base. A subclass sets `turns`, {name: names of the modules that learn in it}, and defines `loss`."""
 
     turns: dict = {}
+    every: dict = {}               # {turn: it is played at each so manyth step only}
     watched = None                 # the last batches of made and of real images
 
     def loss(self, turn, first, second, step):
@@ -51,7 +52,9 @@ class GAN(Game):
         kind: of loss, as ops.gan_discriminator_loss takes it.
         r1: gamma; half of it times `r1_penalty` is added to the discriminator's loss, 0: nothing. Taken at every
             `r1_every`-th step, and so many times.
-        path_length: likewise, what a squared deviation of `path_lengths` from their running mean costs a generator that
+        lipschitz: what `lipschitz_penalty` costs a discriminator, 10 with the Wasserstein kind as a rule.
+        critic_steps: the generator learns at each so manyth step only, 5 with the Wasserstein kind as a rule.
+        path_length: as r1, what a squared deviation of `path_lengths` from their running mean costs a generator that
             has styles; every `path_every`-th step.
         mixing: the share of images with styles from two latents, of such a generator.
         augment: an AdaptiveAugment that real and generated images pass; None: none.
@@ -62,10 +65,10 @@ class GAN(Game):
     turns = {"discriminator": ("discriminator",), "generator": ("generator",)}
 
     def __init__(self, generator, discriminator=None, kind="logistic", r1=0.0, r1_every=16, path_length=0.0,
-                 path_every=4, mixing=0.9, augment=None):
-        for name, value, least in (("r1", r1, 0), ("path_length", path_length, 0)):
-            number("GAN", name, value, least)
-        for name, value in (("r1_every", r1_every), ("path_every", path_every)):
+                 path_every=4, mixing=0.9, augment=None, lipschitz=0.0, critic_steps=1):
+        for name, value in (("r1", r1), ("path_length", path_length), ("lipschitz", lipschitz)):
+            number("GAN", name, value, 0)
+        for name, value in (("r1_every", r1_every), ("path_every", path_every), ("critic_steps", critic_steps)):
             number("GAN", name, value, 1, whole=True)
         number("GAN", "mixing", mixing, 0, 1)
         self.generator, self.discriminator = generator, discriminator or generator.adversary()
@@ -75,7 +78,7 @@ class GAN(Game):
         self.kind, self.r1, self.r1_every = kind, r1, r1_every
         self.path_length, self.path_every, self.mixing = path_length, path_every, mixing
         self.path_mean = nn.Buffer(ops.zeros(()))
-        self.augment = augment
+        self.augment, self.lipschitz, self.every = augment, lipschitz, {"generator": critic_steps}
 
     def loss(self, turn, first, second, step):
         """Of images (N, C, H, W) and their labels (N)."""
@@ -96,6 +99,8 @@ class GAN(Game):
         loss = ops.gan_discriminator_loss(scores, self._judged(fake, *labels), self.kind)
         if self.r1 and step % self.r1_every == 0:
             loss = loss + r1_penalty(self._judged, real, *labels) * (0.5 * self.r1 * self.r1_every)
+        if self.lipschitz:
+            loss = loss + lipschitz_penalty(self._judged, real, fake, *labels) * self.lipschitz
         return loss
 
     def _generator(self, real, labels, step):

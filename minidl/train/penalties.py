@@ -22,6 +22,24 @@ def r1_penalty(discriminator, image, *labels):
     return ops.sum(slope * slope) / float(image.shape[0])
 
 
+def lipschitz_penalty(discriminator, image, made, *labels, shares=None):
+    """How far the norms of the scores' gradients are from 1, between real images and made ones: ().
+
+    Args:
+        discriminator, image, labels: as of `r1_penalty`.
+        made (N, C, H, W): made images, each on a line with a real one.
+        shares (N, 1, 1, 1): where on the line, from 0 at the made one to 1; None: drawn.
+
+    Source: Gulrajani et al. 2017, "Improved Training of Wasserstein GANs", arXiv:1704.00028, eq. 3.
+    """
+    if shares is None:
+        shares = ops.rand((image.shape[0], 1, 1, 1), dtype=image.dtype, device=image.device)
+    between = Tensor((made + (image - made) * shares).data, requires_grad=True)
+    slope, = gradients(ops.sum(discriminator(between, *labels)), [between], create_graph=True)
+    norms = ops.sqrt(ops.sum(slope * slope, (1, 2, 3)) + 1e-12)
+    return ops.mean(ops.square(norms - 1.0))
+
+
 def path_lengths(image, styles, noise=None):
     """How far images move with their styles, in a random direction of images: (N).
 

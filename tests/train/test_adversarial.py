@@ -25,6 +25,7 @@ from minidl.train import (
     Pix2Pix,
 )
 from minidl.train.adaptive import COLOUR, GEOMETRY
+from minidl.train.penalties import lipschitz_penalty
 
 RNG = np.random.default_rng(0)
 
@@ -186,6 +187,25 @@ def test_kinds_of_losses(kind):
     for turn in game.turns:
         game.loss(turn, image, None, 0).backward()
     assert all(p.grad is not None for p in game.parameters())
+
+
+def test_a_wasserstein_critic_is_kept_smooth_and_learns_more_often():
+    run, loader = trainer("noise")
+    run.model.every = {"generator": 3}
+    steps = []
+    run.optimizer["generator"].step = lambda: steps.append(run.step)
+    run.fit(loader)
+    assert steps == [0, 3] and run.step == 6
+    weight = ml.randn((1, 1, 4, 4))                    # of a linear score: its slope is the same everywhere
+    image, made = ml.randn((2, 3, 1, 4, 4))
+    got = lipschitz_penalty(lambda x: (x * weight).sum((1, 2, 3)), image, made).item()
+    assert got == pytest.approx((float((weight.numpy() ** 2).sum()) ** 0.5 - 1) ** 2, rel=1e-4)
+    squares = lipschitz_penalty(lambda x: (x * x).sum((1, 2, 3)), image, made, shares=ml.full((3, 1, 1, 1), 0.25))
+    lengths = np.sqrt(((2 * (0.25 * image.numpy() + 0.75 * made.numpy())) ** 2).sum((1, 2, 3)))
+    assert squares.item() == pytest.approx(((lengths - 1) ** 2).mean(), rel=1e-4)
+    game = dcgan_game(kind="wasserstein", lipschitz=10.0, critic_steps=2)
+    game.loss("discriminator", ml.randn((4, 1, 8, 8)), None, 0).backward()
+    assert game.every == {"generator": 2} and game.discriminator.main[0].weight.grad is not None
 
 
 def test_averages_of_a_generator():
