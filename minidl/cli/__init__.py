@@ -4,7 +4,7 @@ import sys
 import typer
 
 from ..errors import MinidlError
-from . import demo, detect, doctor, forecast, generate, judge, lab, models, predict, text, train
+from . import demo, detect, doctor, forecast, generate, judge, lab, models, predict, speech, text, train
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="A deep-learning framework written from scratch.")
@@ -16,6 +16,7 @@ app.command("forecast")(forecast.forecast)
 app.command("pipeline")(text.pipeline)
 app.command("search")(text.search)
 app.command("judge")(judge.judge)
+app.command("transcribe")(speech.transcribe)
 app.add_typer(detect.app, name="detect")
 app.add_typer(generate.app, name="generate")
 app.add_typer(models.app, name="models")

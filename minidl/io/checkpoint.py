@@ -89,6 +89,16 @@ def load(path):
             return settle(read(file), lambda view: view.copy(file, copies))
 
 
+def outline(path):
+    """The nest in a file, as of `load`, with numbers in place of tensors without axes, and None in place of others.
+
+    Raises:
+        CheckpointError: as of `load`.
+    """
+    with reading("outline", path), Mapped(Path(os.fsdecode(path))) as file:
+        return settle(read(file), lambda view: None if view.shape else view.array(view.storage.bytes(file)).item())
+
+
 def _resolve(path):
     return Path(os.path.realpath(os.fsdecode(path)))
 

@@ -1,6 +1,7 @@
 """The formats of checkpoints, told by their content, each read into a nest with a `View` in place of every tensor.
 
-    Mapped -> safetensors | torch's zip file | torch's file before 1.6 | a plain pickle | npz -> nest of Views
+    Mapped -> safetensors | torch's zip file | torch's file before 1.6 | a plain pickle | npz | CTranslate2's -> nest of
+    Views
 """
 import json
 import re
@@ -12,6 +13,7 @@ from math import prod
 import numpy as np
 from safetensors import safe_open
 
+from . import ctranslate2
 from .inert import UNFOLDED, Budget, Call, Forbidden, Machine, StandIn, settle
 from .names import StorageType, plain_dtype, resolve
 from .storage import BY_SAFETENSORS_NAME, Storage, View, packed
@@ -42,7 +44,9 @@ def read(file):
         if not isinstance(nest, (dict, list, tuple, StandIn, View)):
             raise ValueError(f"a pickle of a {type(nest).__name__}, in which there is no tensor")
         return nest
-    raise ValueError("it begins as no file of safetensors, zip or pickle does")
+    if ctranslate2.looks_like(head):
+        return ctranslate2.read(file)
+    raise ValueError("it begins as no file of safetensors, zip, pickle or CTranslate2 does")
 
 
 def _checked(nest, file):

@@ -36,11 +36,12 @@ class ModelConfig:
         Raises:
             ArgumentError: it has no such field.
         """
-        return cls().replace(**{name: _frozen(value) for name, value in values.items()})
+        return cls().replace(**{name: frozen(value) for name, value in values.items()})
 
 
-def _frozen(value):
-    return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
+def frozen(value):
+    """Lists, as JSON has them, as tuples, those in them too."""
+    return tuple(map(frozen, value)) if isinstance(value, (list, tuple)) else value
 
 
 def near(word, words):

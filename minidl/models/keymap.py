@@ -5,10 +5,11 @@
             ("vit.embeddings.position_ids", None)])
 
 A row is (official, ours) or (official, ours, how).  `{i}` stands for a number, `*` at the end for the rest of the name.
-`[a|b|c]`, on one side, for tensors that the other side holds as one, joined along the first axis.  How: "T", the
-matrix is transposed; a pair of functions, official array -> ours and back; "old", a name that is read, but not
-written.  Ours None: checkpoints may hold it, we do not; official None: we do, they do not.  Two rows with the same
-name of ours: checkpoints hold the tensor twice.  What no row matches keeps its name.
+`[a|b|c]`, on one side, for tensors that the other side holds as one, joined along the first axis; `[a|0|c]`: what the
+middle one is has no effect, this side does not hold it, and the other holds zeros.  How: "T", the matrix is
+transposed; a pair of functions, official array -> ours and back; "old", a name that is read, but not written.  Ours
+None: checkpoints may hold it, we do not; official None: we do, they do not.  Two rows with the same name of ours:
+checkpoints hold the tensor twice.  What no row matches keeps its name.
 """
 import re
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from ..errors import ArgumentError, message
 _NUMBER = re.compile(r"\d+")
 _SLOT = re.compile(r"\{(\w+)\}")
 _PARTS = re.compile(r"\[([^\]]+)\]")
+NOTHING = "0"
 
 
 def _outline(name):
@@ -32,7 +34,7 @@ def _outline(name):
 class _Source(NamedTuple):
     """Where a tensor of one side comes from on the other."""
 
-    names: tuple                   # several: joined
+    names: tuple                   # several: joined; None among them: zeros
     part: tuple = (0, 1)           # (index, number of parts) of a tensor that is to be split
     change: object = None          # a function on arrays
 
@@ -47,10 +49,12 @@ class _Side:
         self.rest = template.endswith("*")
         self.patterns = [self._pattern(word) for word in self.words]
         outlines = [re.escape(_outline(_SLOT.sub("0", self.template.removesuffix("*").replace("[]", word or ""))))
-                    for word in self.words]
+                    for word in self.words if word != NOTHING]
         self.outline = re.compile("(?:" + "|".join(outlines) + ")" + ".+" * self.rest)
 
     def _pattern(self, word):
+        if word == NOTHING:
+            return re.compile(r"(?!)")
         text = re.escape(self.template).replace(re.escape("[]"), re.escape(word or ""))
         text = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>\\d+)", text)
         return re.compile(text.removesuffix(r"\*") + "(?P<rest>.+)" if self.rest else text)
@@ -63,10 +67,10 @@ class _Side:
         return None
 
     def names(self, values):
-        """The names, one per word in brackets."""
+        """The names, one per word in brackets; None for a tensor that this side does not hold."""
         text = _SLOT.sub(lambda m: values[m[1]], self.template)
         text = text.removesuffix("*") + values["rest"] if self.rest else text
-        return tuple([text.replace("[]", word or "") for word in self.words])
+        return tuple([None if word == NOTHING else text.replace("[]", word or "") for word in self.words])
 
 
 def _transposed(array):
@@ -100,7 +104,7 @@ class _Row:
             return []
         names, others = here.names(values), there.names(values)
         if len(others) > 1:
-            return [(o, _Source((name,), (i, len(others)), change)) for i, o in enumerate(others)]
+            return [(o, _Source((name,), (i, len(others)), change)) for i, o in enumerate(others) if o is not None]
         return [(others[0], _Source(names, (0, 1), change))]
 
 
@@ -155,11 +159,14 @@ class KeyMap:
 class _Renamed(Mapping):
     def __init__(self, tensors, plan):
         self._tensors = tensors
-        self._plan = {name: source for name, source in plan.items() if all(n in tensors for n in source.names)}
+        self._plan = {name: source for name, source in plan.items()
+                      if all(n is None or n in tensors for n in source.names)}
 
     def __getitem__(self, name):
         source = self._plan[name]
-        parts = [self._tensors[n] for n in source.names]
+        parts = [None if n is None else self._tensors[n] for n in source.names]
+        like = next(p for p in parts if p is not None)
+        parts = [np.zeros_like(like) if p is None else p for p in parts]
         index, count = source.part
         array = parts[0]
         if len(parts) == 1 and count == 1 and source.change is None:
@@ -175,12 +182,12 @@ class _Renamed(Mapping):
     def release(self, name):
         """Let the memory of what a tensor is made of go, where the other side can."""
         if hasattr(self._tensors, "release"):
-            for source in self._plan[name].names:
+            for source in self.sources(name):
                 self._tensors.release(source)
 
     def sources(self, name):
         """The names, on the other side, of what a tensor is made of."""
-        return self._plan[name].names
+        return tuple([n for n in self._plan[name].names if n is not None])
 
     def __contains__(self, name):
         return name in self._plan

@@ -1,4 +1,4 @@
-"""Pipelines: a model and its tokenizer, for a task on text; networks that draw together.
+"""Pipelines: a model and its tokenizer, for a task on text, or on speech; networks that draw together.
 
     from minidl import pipeline
     pipeline("text-classification", "directory")("I like it.")        # [{"label": "POSITIVE", "score": 0.99}]
@@ -23,18 +23,20 @@ from .features import FeatureExtraction, Search
 from .generation import Generation, Summarization, TextGeneration, Translation
 from .image import ImagePipeline
 from .question_answering import QuestionAnswering
+from .speech import SpeechRecognition
 from .stable_diffusion import StableDiffusion
 from .unclip import UnCLIP, UnCLIPVariations
 
 TASKS = {kind.task: kind for kind in (TextClassification, TokenClassification, QuestionAnswering, FillMask,
-                                      TextGeneration, Summarization, Translation, FeatureExtraction)}
+                                      TextGeneration, Summarization, Translation, FeatureExtraction,
+                                      SpeechRecognition)}
 OTHER_NAMES = {"sentiment-analysis": "text-classification", "ner": "token-classification"}
 
 DRAWING = {kind: draws for draws in (StableDiffusion, UnCLIP, UnCLIPVariations, DDPM) for kind in draws.kinds}
 
 __all__ = ["DDPM", "FeatureExtraction", "FillMask", "ImagePipeline", "Pipeline", "QuestionAnswering", "Search",
-           "StableDiffusion", "Summarization", "TASKS", "TextClassification", "TextGeneration", "TokenClassification",
-           "Translation", "UnCLIP", "UnCLIPVariations", "image_pipeline", "pipeline"]
+           "SpeechRecognition", "StableDiffusion", "Summarization", "TASKS", "TextClassification", "TextGeneration",
+           "TokenClassification", "Translation", "UnCLIP", "UnCLIPVariations", "image_pipeline", "pipeline"]
 
 
 def image_pipeline(model, device="cpu"):
@@ -56,16 +58,17 @@ def image_pipeline(model, device="cpu"):
 
 
 def pipeline(task, model, tokenizer=None, device="cpu", batch_size=8, **options):
-    """A model for a task on text, called with strings.
+    """A model for a task on text, called with strings; or on speech, called with paths of files.
 
     Args:
         task: one of TASKS; "ner", "sentiment-analysis", and "translation_en_to_de", which takes the settings that the
             model's config.json has for it.
-        model: a directory in Hugging Face's layout, the name of a repository on the hub, or a model.
+        model: a directory in Hugging Face's layout, the name of a repository on the hub, or a model; to hear, also
+            a file that `load_whisper` reads.
         tokenizer: a Tokenizer, or where it is; None: where the model is.
         device: where it runs.
         batch_size: sequences that go through the model at once.
-        options: of the tokenizer's files, as src_lang="en_XX".
+        options: of the tokenizer's files, as src_lang="en_XX"; of a transcription, as language="de".
 
     Returns:
         a Pipeline.
@@ -80,6 +83,8 @@ def pipeline(task, model, tokenizer=None, device="cpu", batch_size=8, **options)
         names = [*TASKS, *OTHER_NAMES]
         raise ArgumentError(message("pipeline", "task", f"one of {', '.join(names)}", repr(task), near(asked, names)))
     kind, own = TASKS[name], {}
+    if kind is SpeechRecognition:
+        return kind.load(model, tokenizer, device, **options)
     if isinstance(model, (str, Path)):
         directory = Path(model) if Path(model).is_dir() else hub.download(str(model))
         tokenizer = directory if tokenizer is None else tokenizer

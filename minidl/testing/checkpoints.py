@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from ..io.ctranslate2 import DTYPES
 from ..io.formats import MAGIC, VERSION
 from ..io.names import STORAGES
 from ..io.storage import BY_TORCH_NAME
@@ -203,6 +204,20 @@ def npz(arrays, packed=False):
     file = io.BytesIO()
     (np.savez_compressed if packed else np.savez)(file, **arrays)
     return file.getvalue()
+
+
+def ctranslate2(arrays, aliases=(), version=6):
+    """The bytes of a model.bin of CTranslate2: {name: array}, and (alias, name) pairs."""
+    def string(text):
+        return struct.pack("<H", len(text) + 1) + text.encode() + b"\0"
+
+    found = [struct.pack("<I", version), string("WhisperSpec"), struct.pack("<II", 3, len(arrays))]
+    for name, array in arrays.items():
+        shape = array.shape
+        found += [string(name), struct.pack(f"<B{len(shape)}IBI", len(shape), *shape, DTYPES.index(array.dtype),
+                                            array.nbytes), array.tobytes()]
+    found.append(struct.pack("<I", len(aliases)))
+    return b"".join([*found, *[string(name) for pair in aliases for name in pair]])
 
 
 def module(name, parameters=None, buffers=None, modules=None):

@@ -58,6 +58,8 @@ def valid_files():
         "torch legacy": write.torch_legacy(run), "torch legacy, a module": write.torch_legacy(model),
         "pickle of NumPy": write.pickled(state), "pickle of torch": write.pickled({"G": layer}, write.torch_array),
         "npz": write.npz(state), "npz, packed": write.npz(state, packed=True),
+        "ctranslate2": write.ctranslate2({"a/weight": whole, "b/weight": (9 * whole).astype("i1"),
+                                          "b/weight_scale": whole[:, 0], "n": np.array(3, "i2")}, [("c", "a/weight")]),
         "index": b'{"metadata": {"total_size": 240}, "weight_map": {"conv.weight": "shard", "conv.bias": "shard"}}'}
 
 

@@ -6,6 +6,7 @@ Differs from the paper: nothing; keys are projected without a bias, as in the au
     log-mel spectrogram (N,M,2S) -> two convolutions, /2 -> + sinusoids -> Layers -> norm (N,S,W);
     tokens (N,T) -> word + position embeddings -> Layers that look at both -> norm -> scores (N,T,V)
 """
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +43,7 @@ class WhisperConfig(TextConfig):
     bos_token_id: int = 50257
     eos_token_id: int = 50257
     decoder_start_token_id: int = 50258
+    alignment_heads: tuple | None = None       # (layer, head) of those that look where a word is said; None: not known
 
     model_type = "whisper"
 
@@ -53,10 +55,24 @@ class WhisperConfig(TextConfig):
     @classmethod
     def from_openai(cls, dims):
         """From the `dims` of a checkpoint of OpenAI's, which has no padding."""
-        width, wide = dims["n_audio_state"], dims["n_text_state"]
+        width, wide, end = dims["n_audio_state"], dims["n_text_state"], 50256 if dims["n_vocab"] == 51864 else 50257
         return cls(dims["n_vocab"], dims["n_mels"], width, dims["n_audio_layer"], dims["n_audio_head"], 4 * width,
                    dims["n_text_layer"], dims["n_text_head"], 4 * wide, dims["n_audio_ctx"], dims["n_text_ctx"],
-                   pad_token_id=None)
+                   pad_token_id=None, bos_token_id=end, eos_token_id=end, decoder_start_token_id=end + 1)
+
+    @classmethod
+    def from_ctranslate2(cls, weights):
+        """From the arrays of a model.bin: their shapes, and the numbers of heads that it keeps beside them."""
+        shape = weights.shape
+        layers, heads = ({side: value(side) for side in ("encoder", "decoder")} for value in (
+            lambda side: sum(re.fullmatch(rf"{side}/layer_\d+/self_attention/linear_0/weight", n) is not None
+                             for n in weights), lambda side: int(weights[f"{side}/num_heads"])))
+        (vocabulary, wide), (width, mels, _) = shape("decoder/embeddings/weight"), shape("encoder/conv1/weight")
+        places = [shape(f"{side}/position_encodings/encodings")[0] for side in ("encoder", "decoder")]
+        return cls.from_openai({
+            "n_vocab": vocabulary, "n_mels": mels, "n_audio_state": width, "n_audio_layer": layers["encoder"],
+            "n_audio_head": heads["encoder"], "n_text_state": wide, "n_text_layer": layers["decoder"],
+            "n_text_head": heads["decoder"], "n_audio_ctx": places[0], "n_text_ctx": places[1]})
 
     def to_hf(self):
         """What config.json holds, without the architecture."""
@@ -78,7 +94,7 @@ class Attention(nn.Module):
         self.v, self.out = nn.Linear(width, width), nn.Linear(width, width)
 
     def forward(self, x, other=None, causal=False, mask=None, cache=None, layer=0):
-        """x (N, T, W), other (N, S, W) -> (N, T, W)."""
+        """x (N, T, W), other (N, S, W), or (1, S, W) for all of x, -> (N, T, W)."""
         pair = cache.cross.get(layer) if cache is not None and other is not None else None
         if pair is None:
             source = x if other is None else other
@@ -88,9 +104,12 @@ class Attention(nn.Module):
             elif cache is not None:
                 pair = cache.update(layer, *pair)
         k, v = pair
-        q = split(self.q(x), self.heads)
+        q = self.q(x)
+        if other is not None and len(k) < len(q):      # (several texts of one sound: side by side, as one)
+            q = q.reshape((1, -1, q.shape[2]))
+        q = split(q, self.heads)
         y = ops.attention(q, k, v, None, mask, is_causal=causal, offset=k.shape[2] - q.shape[2] if causal else 0)
-        return self.out(merge(y))
+        return self.out(merge(y).reshape(x.shape))
 
 
 class Layer(nn.Module):
@@ -158,11 +177,41 @@ def openai():
             ("mlp.2.*", "fc2.*")))
 
 
+FACTS = "num_heads", "activation", "alibi", "alignment_heads", "alignment_layer", "pre_norm", "scale_embeddings", \
+    "start_from_zero_embedding"
+
+
+def ctranslate2():
+    """CTranslate2's names: projections are joined, and keys have a bias, which changes no attention."""
+    yield "decoder/embeddings/weight", "word"
+    yield "decoder/projection/weight", "word"
+    for side in ("encoder", "decoder"):
+        at, here = f"{side}/layer_{{i}}/", f"{side}.{{i}}."
+        yield from ((f"{side}/{fact}", None) for fact in FACTS)
+        yield from ((f"{side}/layer_norm/{a}", f"{side}_norm.{b}") for a, b in NORM)
+        yield f"{at}self_attention/linear_0/weight", f"{here}attention.[q|k|v].weight"
+        yield f"{at}self_attention/linear_0/bias", f"{here}attention.[q|0|v].bias"
+        yield from ((f"{at}self_attention/linear_1/{a}", f"{here}attention.out.{a}") for a in ("weight", "bias"))
+        yield from ((f"{at}{theirs}/layer_norm/{a}", f"{here}{norm}.{b}") for a, b in NORM for theirs, norm in (
+            ("self_attention", "norm1"), ("attention", "norm2"), ("ffn", "norm3")))
+        yield from ((f"{at}ffn/linear_{i}/{a}", f"{here}fc{i + 1}.{a}") for i in (0, 1) for a in ("weight", "bias"))
+    yield "decoder/layer_{i}/attention/linear_1/weight", "decoder.{i}.cross.[k|v].weight"
+    yield "decoder/layer_{i}/attention/linear_1/bias", "decoder.{i}.cross.[0|v].bias"
+    yield from ((f"decoder/layer_{{i}}/attention/linear_{n}/{a}", f"decoder.{{i}}.cross.{ours}.{a}")
+                for n, ours in ((0, "q"), (2, "out")) for a in ("weight", "bias"))
+    yield "encoder/position_encodings/encodings", "audio_position"
+    yield "decoder/position_encodings/encodings", "position"
+    yield from ((f"encoder/conv{i}/{a}", f"conv{i}.{a}") for i in (1, 2) for a in ("weight", "bias"))
+
+
+NORM = ("gamma", "weight"), ("beta", "bias")
+
+
 class WhisperForConditionalGeneration(TextModel):
     """The network of the module's docstring."""
 
     config_class = WhisperConfig
-    layouts = {"huggingface": tuple(huggingface()), "openai": tuple(openai())}
+    layouts = {"huggingface": tuple(huggingface()), "openai": tuple(openai()), "ctranslate2": tuple(ctranslate2())}
     architectures = ("WhisperForConditionalGeneration",)
 
     def __init__(self, config):

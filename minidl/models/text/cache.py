@@ -59,10 +59,11 @@ class Cache:
         return grown
 
     def reorder(self, rows):
-        """Let row i of the batch be what row rows[i] was: beams that go on."""
+        """Let row i of the batch be what row rows[i] was: beams that go on; a single sequence is looked at by all."""
         for layer, (keys, values, held) in self._layers.items():
             self._layers[layer] = (keys[rows], values[rows], held)
-        self.cross = {layer: tuple(Tensor(t.data[rows]) for t in pair) for layer, pair in self.cross.items()}
+        self.cross = {layer: pair if len(pair[0]) == 1 else tuple(Tensor(t.data[rows]) for t in pair)
+                      for layer, pair in self.cross.items()}
 
     def crop(self, length):
         """Forget all tokens behind the first `length`: a draft that was not accepted."""

@@ -1,0 +1,76 @@
+"""A pipeline that hears: sound to text, by Whisper or by a model with CTC."""
+from pathlib import Path
+
+import numpy as np
+
+from ..data.audio import resample
+from ..errors import ArgumentError, message
+from ..models.audio.checkpoints import load_whisper
+from ..models.audio.transcription import Transcriber
+from ..models.audio.whisper import WhisperForConditionalGeneration
+
+TIMES = False, True, "word"
+
+
+class SpeechRecognition:
+    """What is said in a sound: {"text"}, with times also "chunks", [{"text", "timestamp": (start, end)}], in seconds.
+
+    Args:
+        model: a WhisperForConditionalGeneration.
+        tokens: its WhisperVocabulary; None: the one of its size.
+        options: of transcription.Options.
+
+    Raises:
+        ArgumentError: another model.
+    """
+
+    task = "automatic-speech-recognition"
+
+    def __init__(self, model, tokens=None, **options):
+        if not isinstance(model, WhisperForConditionalGeneration):
+            raise ArgumentError(message("pipeline", "model", "one that hears", type(model).__name__))
+        self.model, self.tokens, self.options = model.eval(), tokens, options
+
+    @classmethod
+    def load(cls, model, tokenizer=None, device="cpu", **options):
+        """The pipeline of a directory, a file of weights, a repository on the hub, or a model."""
+        model = load_whisper(model) if isinstance(model, (str, Path)) else model
+        return cls(model.to(device), tokenizer, **options)
+
+    def __call__(self, inputs, return_timestamps=False, **options):
+        """Transcribe.
+
+        Args:
+            inputs: a path; a wave (T), in [-1, 1], 16,000 numbers a second; {"raw" or "array", "sampling_rate"}; or a
+                list of these.
+            return_timestamps: with "chunks", a segment each; "word": a word each.
+            options: of transcription.Options: language, task, beam_size, ...
+        """
+        if return_timestamps not in TIMES:
+            expected = " or ".join(map(repr, TIMES))
+            raise ArgumentError(message("pipeline", "return_timestamps", expected, repr(return_timestamps)))
+        hear = self.transcriber(**{"word_timestamps": return_timestamps == "word", **options})
+        if isinstance(inputs, list):
+            return [self._told(hear(_sound(one)), return_timestamps) for one in inputs]
+        return self._told(hear(_sound(inputs)), return_timestamps)
+
+    def transcriber(self, **options):
+        """A Transcriber with these options besides the pipeline's."""
+        return Transcriber(self.model, tokens=self.tokens, **{**self.options, **options})
+
+    def _told(self, transcript, times):
+        found = {"text": transcript.text}
+        if times:
+            pieces = transcript.segments if times is True else [w for s in transcript.segments for w in s.words]
+            found["chunks"] = [{"text": piece.text, "timestamp": (piece.start, piece.end)} for piece in pieces]
+        return found
+
+
+def _sound(given):
+    """A path, or a wave at the rate that models want."""
+    if not isinstance(given, dict):
+        return given
+    wave, rate = given.get("raw", given.get("array")), given.get("sampling_rate")
+    if wave is None or rate is None:
+        raise ArgumentError(message("pipeline", "inputs", "raw and sampling_rate", ", ".join(map(str, given))))
+    return resample(np.asarray(wave), rate, 16000)
