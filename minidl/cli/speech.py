@@ -32,9 +32,10 @@ def transcribe(files: list[Path] = typer.Argument(..., help="Files of sound: wav
     kind = "json" if as_json else kind
     if kind not in KINDS:
         raise ArgumentError(message("transcribe", "--format", f"one of {', '.join(KINDS)}", repr(kind)))
+    asked = {"language": language, "initial_prompt": prompt, "task": None if task == "transcribe" else task}
     hear = pipeline("automatic-speech-recognition", model).transcriber(
-        language=language, task=task, beam_size=beam_size, word_timestamps=word_timestamps, initial_prompt=prompt,
-        **given("transcribe", options))
+        beam_size=beam_size, word_timestamps=word_timestamps, **given("transcribe", options),
+        **{name: value for name, value in asked.items() if value is not None})
     for path in files:
         started = perf_counter()
         with _progress(path) as progress, _target(path, out, kind) as file:

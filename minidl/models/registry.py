@@ -24,8 +24,9 @@ MODULES = ("vision.resnet", "vision.efficientnet", "vision.vit", "vision.unet",
            "text.bert", "text.roberta", "text.distilbert", "text.electra", "text.gpt2",
            "text.gpt_neo", "text.opt", "text.t5", "text.bart", "text.mbart", "text.marian",
            "text.clip", "diffusion.unet", "diffusion.autoencoder", "diffusion.unclip",
-           "audio.whisper", "audio.wav2vec2", "audio.speaker", "audio.silero", "sequence.recurrent", "sequence.tcn",
-           "sequence.language", "sequence.phonemes", "sequence.timeseries", "sequence.deepar",
+           "audio.whisper", "audio.wav2vec2", "audio.wav2vec2_pretraining", "audio.speaker", "audio.silero",
+           "sequence.recurrent", "sequence.tcn", "sequence.language", "sequence.phonemes",
+           "sequence.timeseries", "sequence.deepar",
            "generative.dcgan", "generative.patchgan", "generative.pix2pix", "generative.cyclegan", "generative.vae",
            "generative.stylegan2", "generative.stylegan2_discriminator")
 

@@ -5,8 +5,10 @@ import numpy as np
 
 from ..data.audio import resample
 from ..errors import ArgumentError, message
-from ..models.audio.checkpoints import load_whisper
+from ..models.audio.checkpoints import load_hearing
+from ..models.audio.letters import LetterTranscriber
 from ..models.audio.transcription import Transcriber
+from ..models.audio.wav2vec2 import Wav2Vec2ForCTC
 from ..models.audio.whisper import WhisperForConditionalGeneration
 
 TIMES = False, True, "word"
@@ -16,9 +18,9 @@ class SpeechRecognition:
     """What is said in a sound: {"text"}, with times also "chunks", [{"text", "timestamp": (start, end)}], in seconds.
 
     Args:
-        model: a WhisperForConditionalGeneration.
-        tokens: its WhisperVocabulary; None: the one of its size.
-        options: of transcription.Options.
+        model: a WhisperForConditionalGeneration, or a Wav2Vec2ForCTC.
+        tokens: its WhisperVocabulary (None: the one of its size), or its Letters.
+        options: of transcription.Options, or of LetterTranscriber.
 
     Raises:
         ArgumentError: another model.
@@ -27,14 +29,16 @@ class SpeechRecognition:
     task = "automatic-speech-recognition"
 
     def __init__(self, model, tokens=None, **options):
-        if not isinstance(model, WhisperForConditionalGeneration):
+        if not isinstance(model, (WhisperForConditionalGeneration, Wav2Vec2ForCTC)):
             raise ArgumentError(message("pipeline", "model", "one that hears", type(model).__name__))
         self.model, self.tokens, self.options = model.eval(), tokens, options
 
     @classmethod
     def load(cls, model, tokenizer=None, device="cpu", **options):
         """The pipeline of a directory, a file of weights, a repository on the hub, or a model."""
-        model = load_whisper(model) if isinstance(model, (str, Path)) else model
+        if isinstance(model, (str, Path)):
+            model, tokenizer, own = load_hearing(model, tokenizer)
+            options = {**own, **options}
         return cls(model.to(device), tokenizer, **options)
 
     def __call__(self, inputs, return_timestamps=False, **options):
@@ -44,7 +48,7 @@ class SpeechRecognition:
             inputs: a path; a wave (T), in [-1, 1], 16,000 numbers a second; {"raw" or "array", "sampling_rate"}; or a
                 list of these.
             return_timestamps: with "chunks", a segment each; "word": a word each.
-            options: of transcription.Options: language, task, beam_size, ...
+            options: as of the class: language, task, beam_size, ...
         """
         if return_timestamps not in TIMES:
             expected = " or ".join(map(repr, TIMES))
@@ -55,8 +59,11 @@ class SpeechRecognition:
         return self._told(hear(_sound(inputs)), return_timestamps)
 
     def transcriber(self, **options):
-        """A Transcriber with these options besides the pipeline's."""
-        return Transcriber(self.model, tokens=self.tokens, **{**self.options, **options})
+        """What transcribes, a Transcriber or a LetterTranscriber, with these options besides the pipeline's."""
+        options = {**self.options, **options}
+        if isinstance(self.model, Wav2Vec2ForCTC):
+            return LetterTranscriber(self.model, self.tokens, **options)
+        return Transcriber(self.model, tokens=self.tokens, **options)
 
     def _told(self, transcript, times):
         found = {"text": transcript.text}

@@ -1,13 +1,35 @@
-"""Whisper from whatever its weights came in: Hugging Face's directories, OpenAI's files, CTranslate2's."""
+"""Models that hear, from whatever their weights came in: Hugging Face's directories, OpenAI's files, CTranslate2's."""
 import json
 from pathlib import Path
 
 from ... import io, nn
 from ...errors import CheckpointError, message
+from ...io import hub
 from ..config import frozen
 from ..pretrained import from_pretrained
 from ..weights import load_weights
+from .ctc import Letters
 from .whisper import WhisperConfig, WhisperForConditionalGeneration
+
+
+def load_hearing(path, tokens=None):
+    """(model, its tokens, options of its transcriber): a wav2vec 2.0 with CTC and its Letters, or a Whisper.
+
+    Args:
+        path: as of `load_whisper`; of wav2vec 2.0 a directory in Hugging Face's layout, or a repository on the hub.
+        tokens: a WhisperVocabulary or Letters; None: those of the model.
+
+    Raises:
+        CheckpointError: there is none, or its files do not belong together.
+    """
+    folder = Path(hub.download(path)) if hub.is_name(path) else Path(path)
+    if _told(folder / "config.json").get("model_type") != "wav2vec2":
+        return load_whisper(folder), tokens, {}
+    model, tokens = from_pretrained(folder, head="CTC"), tokens or Letters.load(folder)
+    if len(tokens.tokens) > model.config.vocab_size:
+        expected = f"at most {model.config.vocab_size} letters, which the model has"
+        raise CheckpointError(message("load_hearing", "vocab.json", expected, len(tokens.tokens)))
+    return model, tokens, {"normalize": _told(folder / "preprocessor_config.json").get("do_normalize", True)}
 
 
 def load_whisper(path):

@@ -84,11 +84,11 @@ class Segment:
     start: float
     end: float
     text: str
-    tokens: tuple
-    temperature: float
-    avg_logprob: float
-    compression_ratio: float
-    no_speech_prob: float
+    tokens: tuple = ()
+    temperature: float = 0.0
+    avg_logprob: float = 0.0
+    compression_ratio: float = 1.0
+    no_speech_prob: float = 0.0
     words: tuple = ()
 
     def to_dict(self):
@@ -103,7 +103,7 @@ class Transcript:
 
     text: str
     segments: tuple
-    language: str
+    language: str | None
     duration: float                # seconds of sound
 
     def to_dict(self):
@@ -147,7 +147,7 @@ class Transcriber:
         Raises:
             ArgumentError: it is no sound.
         """
-        blocks = [_wave(sound)] if hasattr(sound, "shape") else stream_audio(sound, RATE)
+        blocks = [checked_wave(sound)] if hasattr(sound, "shape") else stream_audio(sound, RATE)
         return Transcription(self, log_mel(blocks, self.model.config.num_mel_bins), progress)
 
     def encode(self, mel):
@@ -194,7 +194,12 @@ class Transcriber:
         return o.no_speech_threshold is not None and found.no_speech_prob > o.no_speech_threshold and not likely
 
 
-def _wave(sound):
+def checked_wave(sound):
+    """A wave (T), float32, of a Tensor or an array.
+
+    Raises:
+        ArgumentError: it is of several channels, of whole numbers, or not finite.
+    """
     wave = np.asarray(sound.numpy() if isinstance(sound, Tensor) else sound)
     if wave.ndim != 1 or wave.dtype.kind not in "fiu":
         raise ArgumentError(message("transcribe", "sound", "a wave (T), 16,000 numbers a second, in [-1, 1]",

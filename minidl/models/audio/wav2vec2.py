@@ -43,6 +43,14 @@ class Wav2Vec2Config(TextConfig):
     num_conv_pos_embedding_groups: int = 16
     do_stable_layer_norm: bool = False
     pad_token_id: int = 0
+    num_codevectors_per_group: int = 320
+    num_codevector_groups: int = 2
+    codevector_dim: int = 256
+    proj_codevector_dim: int = 256
+    contrastive_logits_temperature: float = 0.1
+    num_negatives: int = 100
+    diversity_loss_weight: float = 0.1
+    feat_quantizer_dropout: float = 0.0
 
     model_type = "wav2vec2"
 
@@ -51,7 +59,8 @@ class Wav2Vec2Config(TextConfig):
         """The smallest config with every part in it: what tests run."""
         return cls(12, 8, 1, 2, 16, conv_dim=(6, 6), conv_stride=(5, 2), conv_kernel=(10, 3), num_conv_pos_embeddings=4,
                    num_conv_pos_embedding_groups=2, hidden_dropout=0.0, activation_dropout=0.0, attention_dropout=0.0,
-                   final_dropout=0.0)
+                   final_dropout=0.0, num_codevectors_per_group=4, codevector_dim=6, proj_codevector_dim=5,
+                   num_negatives=3)
 
 
 class ConvLayer(nn.Module):
