@@ -24,7 +24,8 @@ class PNDMScheduler(Scheduler):
     """Liu et al. 2022, "Pseudo Numerical Methods for Diffusion Models on Manifolds", arXiv:2202.09778, algorithm 2.
 
     It begins with Runge-Kutta, four calls a step, for three steps; or without, where the second call is at the second
-    timestep again, and its prediction averaged with the first (as of Stable Diffusion).
+    timestep again, and its prediction averaged with the first (as of Stable Diffusion).  Begun in the middle, for an
+    image to start from, it does the same there; diffusers cuts the list of calls instead, and corrects a step too late.
     """
 
     config_class = PNDMConfig

@@ -142,7 +142,10 @@ class HeunDiscreteScheduler(SigmaScheduler):
 
 
 class LMSDiscreteScheduler(SigmaScheduler):
-    """A linear multistep method: the last four slopes as a polynomial in sigma. k-diffusion: sample_lms."""
+    """A linear multistep method: the last four slopes as a polynomial in sigma. k-diffusion: sample_lms.
+
+    Begun in the middle, its first steps have as many slopes as there are; diffusers weighs them as if there were four.
+    """
 
     order = 4
 
