@@ -1,13 +1,10 @@
 """Arguments in the form key=value."""
-import ast
 import dataclasses
+import re
 from pathlib import Path
-from typing import Any
 
 from ...errors import ArgumentError, message
 from ...models.config import near
-
-WORDS = {"true": True, "false": False, "none": None}
 
 
 def keywords(command, kind, texts):
@@ -37,28 +34,31 @@ def keywords(command, kind, texts):
     return kind(**found)
 
 
+def _bool(text):
+    return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+
+
+def _numbers(text):
+    return tuple([int(number) for number in text.strip("[]()").split(",")])
+
+
+KINDS = {"bool": (_bool, "true or false"), "int": (int, "a whole number"), "float": (float, "a number"),
+         "tuple": (_numbers, "whole numbers, as 0,2"), "Path": (Path, "a path"), "str": (str, "a text")}
+
+
 def _value(command, key, kind, text):
     """A text as what the field is."""
-    optional = "None" in str(kind)
-    kind = next(k for k in (bool, int, float, tuple, Path, str) if k.__name__ in str(kind))
-    value: Any = WORDS.get(text.lower(), text)
-    if value is text and kind in (int, float, tuple):
-        try:
-            value = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            pass
-    if kind is tuple and isinstance(value, (int, list)):
-        value = tuple(value) if isinstance(value, list) else (value,)
-    if kind in (Path, str):
-        value = None if value is None and optional else kind(text)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if kind is bool and value in ("0", "1"):
-        value = value == "1"
-    if not (isinstance(value, kind) and (kind is bool or not isinstance(value, bool)) or value is None and optional):
-        raise _wrong(command, key, {"bool": "true or false"}.get(kind.__name__, f"a value of type {kind.__name__}"),
-                     repr(text))
-    return value
+    name = next(name for name in KINDS if re.search(rf"\b{name}\b", str(kind)))
+    if "None" in str(kind) and text.lower() == "none":
+        return None
+    make, expected = KINDS[name]
+    try:
+        value = make(text)
+        if value != value:                             # (nan)
+            raise ValueError
+        return value
+    except (ValueError, KeyError):
+        raise _wrong(command, key, expected, repr(text)) from None
 
 
 def _wrong(command, key, expected, got, hint=""):

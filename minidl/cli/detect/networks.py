@@ -7,6 +7,7 @@ from ...models import create_model, from_pretrained
 from ...models.detection.darknet import DarknetNetwork
 from ...models.registry import find, model_classes
 
+STRIDE = 32                        # of the coarsest map of each detector
 CHECKPOINTS = {".pt", ".pth", ".safetensors", ".bin", ".npz", ".weights"}
 
 
@@ -58,8 +59,8 @@ def _sized(command, kind, imgsz):
     """The field of a config that is the size of images."""
     if imgsz is None:
         return {}
-    if imgsz < 32:
-        raise ArgumentError(message(f"detect {command}", "imgsz", "at least 32 pixels", imgsz))
+    if imgsz < STRIDE or imgsz % STRIDE:
+        raise ArgumentError(message(f"detect {command}", "imgsz", f"a multiple of {STRIDE} pixels", imgsz))
     return {"image_size" if "image_size" in kind.__dataclass_fields__ else "min_size": imgsz}
 
 

@@ -11,7 +11,7 @@ import minidl as ml
 from ... import optim
 from ...data import DataLoader
 from ...data.detection import DetectionView, WholeImage, collate, read_set
-from ...errors import ArgumentError, message
+from ...errors import ArgumentError, message, number
 from ...io import load
 from ...train import CloseMosaic, CSVLogger, DetectionTrainer, ModelCheckpoint, ProgressBar
 from ..settings import settings
@@ -70,6 +70,7 @@ def train(arguments: list[str] = typer.Argument(None, metavar="KEY=VALUE...", he
           as_json: bool = typer.Option(False, "--json", help="One JSON object at the end, and nothing else.")):
     """Train or fine-tune a detector; the best model goes to OUT/model, a curve to OUT/history.csv."""
     given = keywords("train", Arguments, arguments)
+    number("detect train", "epochs", given.epochs, 1, whole=True)
     console = Console(highlight=False, quiet=as_json)
     if given.threads:
         ml.set_num_threads(given.threads)

@@ -74,10 +74,6 @@ class RLE:
         """
         if isinstance(segmentation, list):
             return cls.from_polygons(segmentation, size)
-        return cls._from_dict(segmentation, size)
-
-    @classmethod
-    def _from_dict(cls, segmentation, size):
         if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
             raise _wrong("segmentation", "polygons, or an RLE with size and counts", repr(segmentation)[:60])
         if list(segmentation["size"]) != list(size):
