@@ -116,7 +116,8 @@ class Detector(Model):
         loss(raw, targets, (H, W)) -> {name: loss ()}, whose sum is to be lowered
         extras(raw, i, index (M), boxes (M, 4), frame) -> what else the detections of image i have: {name: Tensor}
 
-    and its config has `in_channels`, `num_classes` and `image_size`, the longer side of a frame in pixels.
+    and its config has `in_channels`, `num_classes` and `image_size`, the longer side of a frame in pixels, if it is a
+    multiple of `stride`; else the next one is.
 
     Attributes:
         selection: a Selection, which the arguments of a call change.
@@ -172,7 +173,8 @@ class Detector(Model):
 
         A frame has as little border as may be, or is `square`, so that all images are one batch.
         """
-        size, step = self.config.image_size, self.stride
+        step = self.stride
+        size = -(-self.config.image_size // step) * step
         if not isinstance(images, (list, tuple)):
             batch = self._checked("batch", images, 4)
             whole = [-(-n // step) * step for n in batch.shape[2:]]

@@ -145,7 +145,7 @@ def _word(default, words):
 
 
 FLAG = _whole(0, 0, 1)
-OFF = _word("0", ("0", "none"))    # options that would change the network in ways that are not read
+OFF, ONE = _word("0", ("0", "none")), _real(1.0, 1, 1)     # what else they may be is not read
 STRIDES = {"stride": _whole(1, 1), **{f"stride_{axis}": _whole(lambda found: found["stride"], 1) for axis in "xy"}}
 ANY_LAYER = ("stopbackward", "dontload", "dontloadscales", "dontsave", "onlyforward", "learning_rate", "train_only_bn",
              "numload")
@@ -158,18 +158,18 @@ OPTIONS: dict = {
                       "groups": _whole(1, 1), "dilation": _whole(1, 1), "batch_normalize": _whole(0, 0, 2),
                       "activation": _word("logistic", ACTIVATIONS), "xnor": OFF, "binary": OFF, "bin_output": OFF,
                       "antialiasing": OFF, "share_index": OFF, "assisted_excitation": OFF, "deform": OFF, "sway": OFF,
-                      "rotate": OFF, "stretch": OFF, "stretch_sway": OFF},
+                      "rotate": OFF, "stretch": OFF, "stretch_sway": OFF, "flipped": OFF},
     "maxpool": {**STRIDES, "size": _whole(lambda found: found["stride"], 1),
                 "padding": _whole(lambda found: found["size"] - 1), "maxpool_depth": OFF, "antialiasing": OFF},
     "avgpool": {},
-    "upsample": {"stride": _whole(2, 1)},
+    "upsample": {"stride": _whole(2, 1), "scale": ONE},
     "route": {"layers": _list(_whole(None, -MOST)), "groups": _whole(1, 1), "group_id": _whole(0)},
     "shortcut": {"from": _list(_whole(None, -MOST)), "activation": _word("linear", ACTIVATIONS), "weights_type": OFF},
     **dict.fromkeys(("scale_channels", "sam"), {"from": _list(_whole(None, -MOST)), "scale_wh": OFF,
                                                 "activation": _word("linear", ACTIVATIONS)}),
     "connected": {"output": _whole(1, 1), "activation": _word("logistic", ACTIVATIONS), "batch_normalize": OFF},
-    "dropout": {"probability": _real(0.5, 0, 1), "dropblock": OFF},
-    "softmax": {"groups": _whole(1, 1, 1), "tree": OFF},
+    "dropout": {"probability": _real(0.5, 0, 1)},
+    "softmax": {"groups": ONE, "temperature": ONE, "tree": OFF, "spatial": FLAG},
     "cost": {},
     "yolo": {"num": _whole(1, 1), "mask": _list(_whole(), lambda found: tuple(range(found["num"]))),
              "anchors": _list(_real(None, 1e-9)), "classes": _whole(20, 1), "scale_x_y": _real(1.0, 1e-9),
@@ -179,9 +179,8 @@ OPTIONS: dict = {
 }
 # What only steers darknet's own training or drawing, and does not change the network; in [net] that is everything else.
 UNUSED: dict = {
-    "convolutional": ("angle", "burnin_update", "learning_rate_scale", "flipped"),
-    "maxpool": (), "upsample": ("scale",), "softmax": ("temperature", "noloss", "spatial"),
-    "dropout": ("dropblock_size_rel", "dropblock_size_abs"), "shortcut": ("weights_normalization",),
+    "convolutional": ("angle", "burnin_update", "learning_rate_scale"), "softmax": ("noloss",),
+    "dropout": ("dropblock", "dropblock_size_rel", "dropblock_size_abs"), "shortcut": ("weights_normalization",),
     "cost": ("type", "scale", "ratio", "smooth", "noobj_scale", "thresh"),
     "yolo": ("jitter", "random", "resize", "max", "max_delta", "nms_kind", "beta_nms", "iou_thresh_kind", "map",
              "counters_per_class", "focal_loss", "objectness_smooth", "delta_normalizer", "uc_normalizer", "total",

@@ -117,14 +117,16 @@ class Scale(nn.Module):
 
 
 class Softmax(nn.Module):
-    """Probabilities of channels."""
+    """Probabilities of all numbers of a map, or, if it is spatial, at every place of its channels."""
 
     def __init__(self, layer):
-        pass
+        self.spatial = layer.options["spatial"]
 
     def forward(self, x):
         """x (N, C, H, W) -> (N, C, H, W)."""
-        return ops.moveaxis(ops.softmax(ops.moveaxis(x, 1, -1)), -1, 1)
+        if self.spatial:
+            return ops.moveaxis(ops.softmax(ops.moveaxis(x, 1, -1)), -1, 1)
+        return ops.reshape(ops.softmax(ops.reshape(x, (x.shape[0], -1))), x.shape)
 
 
 def _dropout(layer):

@@ -20,6 +20,8 @@ from .heads import beside
 OVERLAP_LOSSES = {"iou": ops.box_iou_loss, "giou": ops.generalized_box_iou_loss, "diou": ops.distance_box_iou_loss,
                   "ciou": ops.complete_box_iou_loss}
 
+MOST = 256                         # objects of an image that are compared with all of its boxes at a time
+
 
 class Answers(NamedTuple):
     """The S boxes of a head that answer for objects, on the host."""
@@ -96,8 +98,10 @@ def _near(boxes, targets, threshold):
     found = np.zeros(boxes.shape[:2], bool)
     with no_grad():
         for i in np.unique(targets.image):
-            overlap = ops.box_iou(boxes[int(i)].detach(), beside(boxes, targets.boxes[targets.image == i]))
-            found[i] = (ops.max(overlap, 1) > threshold).numpy()
+            objects = targets.boxes[targets.image == i]
+            for part in np.split(objects, range(MOST, len(objects), MOST)):
+                overlap = ops.box_iou(boxes[int(i)].detach(), beside(boxes, part))
+                found[i] |= (ops.max(overlap, 1) > threshold).numpy()
     return found
 
 
