@@ -26,8 +26,8 @@ class Head:
 
     def __init__(self, options):
         self.options = options
-        self.anchors = np.reshape(options["anchors"], (-1, 2)).astype(np.float32)      # all, in pixels
-        self.mask = list(options["mask"])                                              # those of this layer
+        self.anchors = np.reshape(options["anchors"], (-1, 2))         # all, in pixels
+        self.mask = list(options["mask"])                              # those of this layer
 
     def rows(self, x):
         """A map (N, A (5+K), H, W) -> (N, A H W, 5+K): anchor by anchor, and in each row by row."""

@@ -27,8 +27,8 @@ class Answers(NamedTuple):
     """The S boxes of a head that answer for objects, on the host."""
 
     rows: np.ndarray               # (S) int64, ascending: of all rows (N A H W) of the batch
-    boxes: np.ndarray              # (S, 4) float32: x1, y1, x2, y2 in pixels
-    places: np.ndarray             # (S, 4) float32: centre in its cell, in cells; width and height over the anchor's
+    boxes: np.ndarray              # (S, 4) float64: x1, y1, x2, y2 in pixels
+    places: np.ndarray             # (S, 4) float64: centre in its cell, in cells; width and height over the anchor's
     classes: np.ndarray            # (S, K) float32: 1 where it is of the class
 
 
@@ -50,22 +50,23 @@ def assign(head, targets, grid, size, num_classes):
     Returns:
         Answers.
     """
-    sizes = targets.boxes[:, 2:] - targets.boxes[:, :2]
+    boxes = targets.boxes.astype(np.float64)           # (so that ties are as rare as they should be)
+    sizes = boxes[:, 2:] - boxes[:, :2]
     solid = (sizes > 0).all(1)
-    image, label, boxes, sizes = targets.image[solid], targets.label[solid], targets.boxes[solid], sizes[solid]
+    image, label, boxes, sizes = targets.image[solid], targets.label[solid], boxes[solid], sizes[solid]
     overlap = overlaps_of_shapes(sizes, head.anchors)
     fits = overlap > head.options["iou_thresh"]
     fits[np.arange(len(sizes)), overlap.argmax(1)] = True
     which, anchor = np.nonzero(fits[:, head.mask])
     image, label, boxes, sizes = image[which], label[which], boxes[which], sizes[which]
-    centre = (boxes[:, :2] + boxes[:, 2:]) / 2 * np.array([grid[1] / size[1], grid[0] / size[0]], np.float32)
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2 * grid[::-1] / size[::-1]
     cell = np.clip(np.floor(centre), 0, [grid[1] - 1, grid[0] - 1]).astype(np.int64)
     rows = ((image * len(head.mask) + anchor) * grid[0] + cell[:, 1]) * grid[1] + cell[:, 0]
     taken, last = np.unique(rows[::-1], return_index=True)
     last = len(rows) - 1 - last
     classes = np.zeros((len(taken), num_classes), np.float32)
     classes[np.searchsorted(taken, rows), label] = 1
-    places = np.concatenate([centre - cell, sizes / head.anchors[head.mask][anchor]], 1).astype(np.float32)
+    places = np.concatenate([centre - cell, sizes / head.anchors[head.mask][anchor]], 1)
     return Answers(taken, boxes[last], places[last], classes)
 
 
