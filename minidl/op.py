@@ -244,12 +244,13 @@ class Fused(Op):
 
     stage = "definition"       # until a closed form is attached; kernels may be, without one
     closed_form = None
+    taped_rule = None          # on tensors
     has_rule = property(lambda self: self.differentiable)      # the definition, at least
 
     def __init__(self, fn, *declared):
         super().__init__(fn, *declared)
         self.wants = ("chosen", "kept", *self.inputs, *self.params)     # a definition may have to be replayed
-        self.function.forward, self.function.backward = self.forward, self.backward
+        self.function.forward, self.function.backward, self.function.taped = self.forward, self.backward, self.taped
         self.function.definition = fn
 
     def forward(self, fn):
@@ -262,6 +263,13 @@ class Fused(Op):
         self.stage, self.rule = "closed", fn
         self.rebuild()
         return fn
+
+    def taped(self, rule):
+        """Attach the gradient on tensors, for walks that are themselves differentiated: cheaper than to replay the
+        definition. (g, *inputs, *parameters) -> one tensor, thunk or None per input.
+        """
+        self.taped_rule = rule
+        return rule
 
     def pull(self, node, gradient):
         kernel, kept, *rest = node.saved
@@ -277,7 +285,11 @@ class Fused(Op):
     pull_wanted = pull
 
     def pull_taped(self, node, gradient):
-        """Recompute by the definition, from the same tensors, hence on the same tape; and walk on through that."""
+        """By the rule on tensors, if there is one; or recompute by the definition, from the same tensors, hence on the
+        same tape, and walk on through that.
+        """
+        if self.taped_rule is not None:
+            return self.taped_rule(gradient, *node.saved[2:])
         n = len(self.inputs) + 2
         outs = self.fn(*node.saved[2:n], **dict(zip(self.params, node.saved[n:])))
         outs, grads = (outs, gradient) if self.contract.several else ([outs], [gradient])

@@ -139,3 +139,12 @@ X, W, T = np.ones((2, 4, 5, 5)), np.ones((6, 2, 3, 3)), np.ones((4, 2, 3, 3))
 def test_what_does_not_fit_is_said(call, error, said):
     with pytest.raises(error, match=rf"\[conv(_transpose)?2d\] {said}"):
         call()
+
+
+def test_gradients_of_gradients_are_convolutions_too():
+    """No columns of windows, which take many times the image's memory, however often a gradient is differentiated."""
+    x, weight = (ml.tensor(np.ones(shape), requires_grad=True) for shape in ((2, 3, 8, 8), (4, 3, 3, 3)))
+    with ml.profile() as profile:
+        slope, = ml.gradients((ops.conv2d(x, weight, None, 2, 1) ** 3).sum(), [x], create_graph=True)
+        ml.gradients((slope ** 2).sum(), [x, weight])
+    assert "conv_transpose2d" in profile.table() and "windows" not in profile.table()
