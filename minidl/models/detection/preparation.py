@@ -114,7 +114,7 @@ def _target(i, target, batch, num_classes, masks):
     if lacking:
         raise ArgumentError(message("prepare_targets", f"targets[{i}]", " and ".join(lacking), ", ".join(target)))
     boxes, labels = (_host(target[name]) for name in ("boxes", "labels"))
-    boxes = np.asarray(boxes, np.float32).reshape(-1, 4) if boxes.size in (0, 4 * len(labels)) else boxes
+    boxes = boxes.reshape(-1, 4) if boxes.size in (0, 4 * labels.size) else boxes
     if boxes.shape != (labels.size, 4) or not np.isfinite(boxes).all():
         raise ShapeError(message("prepare_targets", f"targets[{i}]", "boxes (n, 4), finite, and labels (n)",
                                  f"boxes {boxes.shape}, labels {labels.shape}"))

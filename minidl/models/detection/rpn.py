@@ -100,7 +100,8 @@ class RegionProposalNetwork(nn.Module):
         """[(H * W * A, 4), ...] of maps (N, F, H, W), the same for each image."""
         c, sides = self.config, batch.pixels.shape[2:]
         shapes = tuple([(*x.shape[2:], *(side // n for side, n in zip(sides, x.shape[2:]))) for x in maps])
-        return [ops.tensor(a, device=batch.pixels.device) for a in anchors(c.anchor_sizes, c.aspect_ratios, shapes)]
+        x = batch.pixels
+        return [ops.tensor(a, x.dtype, x.device) for a in anchors(c.anchor_sizes, c.aspect_ratios, shapes)]
 
     def propose(self, scores, offsets, boxes, sizes):
         """Boxes where there might be something.
