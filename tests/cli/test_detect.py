@@ -1,5 +1,6 @@
 """`minidl detect`: training on a folder, measuring, finding in images and videos, exporting, and what it refuses."""
 import json
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,14 +11,14 @@ from typer.testing import CliRunner
 import minidl as ml
 from minidl.cli import app
 from minidl.cli.detect.drawing import colour, draw
-from minidl.cli.detect.keywords import keywords
+from minidl.cli.detect.keywords import keywords, usage
 from minidl.cli.detect.predict import Arguments, outputs
 from minidl.cli.detect.sources import Source, sources
 from minidl.cli.detect.val import labels_of
 from minidl.data.detection import RLE, read_set, write_coco, write_yolo
 from minidl.data.detection.dataset import AnnotatedImage, Annotation, DetectionDataset
 from minidl.data.video import Video, video_writer
-from minidl.errors import ArgumentError
+from minidl.errors import ArgumentError, DeviceError
 from minidl.models.detection.darknet import DarknetConfig, DarknetNetwork
 from minidl.models.detection.mask_rcnn import MaskRCNN, MaskRCNNConfig
 from minidl.models.detection.yolov7 import YOLOv7, YOLOv7Config
@@ -124,7 +125,7 @@ def test_forms_of_export(tmp_path):
             run("export", f"model={tmp_path / 'DarknetNetwork'}", *wrong, f"out={tmp_path / 'x'}")
 
 
-def test_videos_are_read_painted_and_written(things, tmp_path):
+def test_videos_are_read_painted_and_written(things, tmp_path, monkeypatch):
     with video_writer(tmp_path / "v.mp4", 10, (64, 64)) as write:
         for i in range(3):
             write(np.full((64, 64, 3), (250, 60 * i, 0), np.uint8))
@@ -138,6 +139,9 @@ def test_videos_are_read_painted_and_written(things, tmp_path):
     (tmp_path / "w.mp4").write_bytes(b"none")
     with pytest.raises(ArgumentError, match=r"\[Video\] path: .*w.mp4"):
         Video(tmp_path / "w.mp4")
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(DeviceError, match=r"\[Video\] OpenCV: .*pip install 'minidl\[video\]'"):
+        sources(tmp_path / "v.mp4")
 
 
 def test_sources_are_files_folders_patterns_and_lists(things, tmp_path):
@@ -182,6 +186,7 @@ def test_arguments_are_what_the_fields_are():
     texts = ["model=1", "source=b=c", "conf=1", "classes=[0,2]", "save=False", "iou=none"]
     got = keywords("predict", Arguments, texts)
     assert got == Arguments("1", "b=c", conf=1.0, classes=(0, 2), save=False) and type(got.conf) is float
+    assert usage(Arguments).startswith("model=... source=...; by default weights=none conf=none")
     for text, want in (("3", (3,)), ("0,2", (0, 2)), ("none", None)):
         assert keywords("predict", Arguments, ["model=a", "source=b", f"classes={text}"]).classes == want
 

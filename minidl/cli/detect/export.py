@@ -6,10 +6,8 @@ from pathlib import Path
 import typer
 
 from ...errors import ArgumentError, message
-from .keywords import keywords
+from .keywords import keywords, usage
 from .networks import network
-
-HELP = "model=NAME|FOLDER [weights= layout= deploy= format=safetensors|darknet out=]"
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Arguments:
     out: Path = Path("runs/detect/export")
 
 
-def export(arguments: list[str] = typer.Argument(None, metavar="KEY=VALUE...", help=HELP),
+def export(arguments: list[str] = typer.Argument(None, metavar="KEY=VALUE...", help=usage(Arguments)),
            as_json: bool = typer.Option(False, "--json", help="One JSON object, and nothing else.")):
     """Write a detector's weights under official names."""
     given = keywords("export", Arguments, arguments)

@@ -34,6 +34,14 @@ def keywords(command, kind, texts):
     return kind(**found)
 
 
+def usage(kind):
+    """What `keywords` takes for a dataclass, as a line: needed keys, then the others with their defaults."""
+    fields = dataclasses.fields(kind)
+    needed = [f"{f.name}=..." for f in fields if f.default is dataclasses.MISSING]
+    others = [f"{f.name}={str(f.default).lower()}" for f in fields if f.default is not dataclasses.MISSING]
+    return f"{' '.join(needed)}; by default {' '.join(others)}"
+
+
 def _bool(text):
     return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
 

@@ -16,12 +16,9 @@ from ...data.detection.views import as_input
 from ...data.image import pillow
 from ...data.video import video_writer
 from .drawing import draw
-from .keywords import keywords
+from .keywords import keywords, usage
 from .networks import class_name, network
 from .sources import sources
-
-HELP = "model=NAME|FOLDER source=FILE|FOLDER|PATTERN [weights= conf= iou= imgsz= max_det= classes= agnostic_nms= " \
-       "device= threads= save= out=]"
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class Arguments:
         return {name: value for name, value in given.items() if value is not None}
 
 
-def predict(arguments: list[str] = typer.Argument(None, metavar="KEY=VALUE...", help=HELP),
+def predict(arguments: list[str] = typer.Argument(None, metavar="KEY=VALUE...", help=usage(Arguments)),
             as_json: bool = typer.Option(False, "--json", help="One JSON object, and nothing else.")):
     """Find objects in images, folders, patterns and videos, and paint them."""
     given = keywords("predict", Arguments, arguments)

@@ -15,17 +15,13 @@ from ...errors import ArgumentError, message, number
 from ...io import load
 from ...train import CloseMosaic, CSVLogger, DetectionTrainer, ModelCheckpoint, ProgressBar
 from ..settings import settings
-from .keywords import keywords
+from .keywords import keywords, usage
 from .networks import network
-
-HELP = "model=NAME|FOLDER data=FOLDER|YAML|JSON [weights= epochs= batch= imgsz= optimizer= lr0= lrf= weight_decay= " \
-       "warmup_epochs= multi_scale= mosaic= mixup= close_mosaic= hsv_h= hsv_s= hsv_v= fliplr= flipud= scale= " \
-       "translate= degrees= shear= ema= patience= seed= workers= threads= device= resume= out=]"
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Of the command; lr0 is the highest learning rate, lrf the share of it at the end."""
+    """Of the command; lr0 is the highest learning rate, None: the optimizer's usual one, lrf the share at the end."""
 
     model: str
     data: str
@@ -65,7 +61,7 @@ class Arguments:
                              self.fliplr, self.flipud, self.scale, self.translate, self.degrees, self.shear)
 
 
-def train(arguments: list[str] = typer.Argument(None, metavar="KEY=VALUE...", help=HELP),
+def train(arguments: list[str] = typer.Argument(None, metavar="KEY=VALUE...", help=usage(Arguments)),
           options: list[str] = typer.Option([], "--set", help="A field of the model's config: --set fpn_channels=128."),
           as_json: bool = typer.Option(False, "--json", help="One JSON object at the end, and nothing else.")):
     """Train or fine-tune a detector; the best model goes to OUT/model, a curve to OUT/history.csv."""

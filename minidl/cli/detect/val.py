@@ -14,11 +14,8 @@ from ...data import DataLoader
 from ...data.detection import WholeImage, collate, read_set
 from ...errors import ArgumentError, message
 from ...train import CocoMetric
-from .keywords import keywords
+from .keywords import keywords, usage
 from .networks import class_name, network
-
-HELP = "model=NAME|FOLDER data=FOLDER|YAML|JSON [weights= split= batch= conf= iou= imgsz= max_det= device= threads= " \
-       "workers=]"
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class Arguments:
     workers: int = 0
 
 
-def val(arguments: list[str] = typer.Argument(None, metavar="KEY=VALUE...", help=HELP),
+def val(arguments: list[str] = typer.Argument(None, metavar="KEY=VALUE...", help=usage(Arguments)),
         as_json: bool = typer.Option(False, "--json", help="One JSON object, and nothing else.")):
     """Measure a detector on a data set: mean average precision and recall, as COCO has them."""
     given = keywords("val", Arguments, arguments)
