@@ -1,4 +1,5 @@
 """A pipeline that hears: sound to text, by Whisper or by a model with CTC."""
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +8,10 @@ from ..data.audio import resample
 from ..errors import ArgumentError, message
 from ..models.audio.checkpoints import load_hearing
 from ..models.audio.letters import LetterTranscriber
-from ..models.audio.transcription import Transcriber
+from ..models.audio.transcription import Options, Transcriber
 from ..models.audio.wav2vec2 import Wav2Vec2ForCTC
 from ..models.audio.whisper import WhisperForConditionalGeneration
+from ..models.config import near
 
 TIMES = False, True, "word"
 
@@ -60,10 +62,12 @@ class SpeechRecognition:
 
     def transcriber(self, **options):
         """What transcribes, a Transcriber or a LetterTranscriber, with these options besides the pipeline's."""
-        options = {**self.options, **options}
-        if isinstance(self.model, Wav2Vec2ForCTC):
-            return LetterTranscriber(self.model, self.tokens, **options)
-        return Transcriber(self.model, tokens=self.tokens, **options)
+        options, letters = {**self.options, **options}, isinstance(self.model, Wav2Vec2ForCTC)
+        known = LetterTranscriber.options if letters else [f.name for f in fields(Options)]
+        for wrong in (name for name in options if name not in known):
+            raise ArgumentError(message("pipeline", "option", f"one of {', '.join(known)}", repr(wrong),
+                                        near(wrong, known)))
+        return (LetterTranscriber if letters else Transcriber)(self.model, tokens=self.tokens, **options)
 
     def _told(self, transcript, times):
         found = {"text": transcript.text}

@@ -4,10 +4,13 @@ from itertools import groupby, product
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 import minidl as ml
+from minidl.cli import app
 from minidl.errors import ArgumentError, CheckpointError, ShapeError
 from minidl.models.audio.ctc import Letters, beam_search, greedy, spans
 from minidl.models.audio.letters import LetterTranscriber, stretches
@@ -98,6 +101,22 @@ def test_pieces_of_a_long_wave_are_scored_as_the_whole(directory, monkeypatch):
     cut = list(stretches(whole, 0))
     assert np.array_equal(np.concatenate([part for _, part in cut]), whole) and len(cut) >= 3
     assert isinstance(hear, LetterTranscriber)
+
+
+def test_on_the_command_line(directory, tmp_path):
+    soundfile.write(tmp_path / "x.flac", 0.1 * rng.standard_normal((44100, 2)), 44100)
+    asked = ["transcribe", str(tmp_path / "x.flac"), "--model", str(directory)]
+    told = CliRunner().invoke(app, [*asked, "--json", "--word-timestamps", "--set", "normalize=False"])
+    found = json.loads(told.stdout)
+    words = [w["word"] for s in found["segments"] for w in s["words"]]
+    assert found["duration"] == 1.0 and found["text"] == " ".join(words)
+    assert CliRunner().invoke(app, [*asked, "--format", "vtt", "--out", str(tmp_path)]).exit_code == 0
+    assert (tmp_path / "x.vtt").read_text().startswith("WEBVTT\n\n")
+    for more, match in ((["--language", "en"], "option: expected one of beam_size, .*, got 'language'"),
+                        (["--format", "doc"], "format: expected one of txt, srt, vtt, json"),
+                        (["--set", "beam_sizes=2"], "Did you mean beam_size")):
+        with pytest.raises(ArgumentError, match=match):
+            raise CliRunner().invoke(app, [*asked, *more]).exception
 
 
 def test_files_that_do_not_belong_together(directory, tmp_path):

@@ -24,7 +24,7 @@ class LetterTranscriber:
 
     Args:
         model: it.
-        letters: its Letters.
+        tokens: its Letters.
         beam_size: texts that are followed at once; 1: the likeliest letters.
         word_timestamps: when each word was said.
         normalize: to mean 0 and variance 1, as most were trained.
@@ -33,8 +33,10 @@ class LetterTranscriber:
         ArgumentError: a value out of range.
     """
 
-    def __init__(self, model, letters, beam_size=1, word_timestamps=False, normalize=True):
-        self.model, self.letters, self.normalize = model.eval(), letters, normalize
+    options = "beam_size", "word_timestamps", "normalize"
+
+    def __init__(self, model, tokens, beam_size=1, word_timestamps=False, normalize=True):
+        self.model, self.letters, self.normalize = model.eval(), tokens, normalize
         self.beam_size = number("transcribe", "beam_size", beam_size, 1, whole=True)
         self.word_timestamps, self.step = word_timestamps, int(np.prod(model.config.conv_stride))
         self.device = next(model.parameters()).device
