@@ -104,6 +104,7 @@ def _pyplot(path):
     except ImportError as error:
         raise ArgumentError(message("forecast", "--plot", "matplotlib", "none", "pip install minidl[plot]")) from error
     kinds = pyplot.figure().canvas.get_supported_filetypes()
-    if path.suffix.lstrip(".") not in kinds:
-        raise ArgumentError(message("forecast", "--plot", f"a name that ends in .{', .'.join(sorted(kinds))}", path))
+    if path.suffix.lstrip(".") not in kinds or not path.parent.is_dir():
+        expected = f"a name that ends in .{', .'.join(sorted(kinds))}, in a folder that is there"
+        raise ArgumentError(message("forecast", "--plot", expected, path))
     return pyplot

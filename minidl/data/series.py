@@ -3,9 +3,10 @@
     table of times and numbers -> the step from each time to the next, which must be one -> values, and times to come
 """
 import csv
+from calendar import monthrange
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ class Series:
         name: of the column.
         values (T): float64.
         times: of each, as the file writes them, or their numbers.
-        step: from one to the next: (MONTHS, how many), ("seconds", how many), (WEEKDAYS, 1); None: not told.
+        step: from one to the next: (unit, how many), of MONTHS, MONTH_ENDS, WEEKDAYS or "seconds"; None: not told.
         season: after how many steps a year, a week or a day begins anew; 1: not told.
     """
 
@@ -62,8 +63,10 @@ def _moment(text):
             return datetime(int(year), 3 * int(rest[1:]) - 2, 1), "quarter"
         if len(text) == 7 and year.isdigit() and text[4] == "-":
             return datetime(int(year), int(rest), 1), "month"
-        return datetime.fromisoformat(text.replace("/", "-")), "time" if ":" in text else "date"
-    except ValueError:
+        when = datetime.fromisoformat(text.replace("/", "-"))
+        when = when if when.tzinfo is None else when.astimezone(UTC).replace(tzinfo=None)
+        return when, "time" if ":" in text else "date"
+    except (ValueError, OverflowError):
         return None
 
 
@@ -73,17 +76,19 @@ def _written(when, style):
     return forms.get(style, when.isoformat(" "))
 
 
-def _is_month_end(when):
-    return (when + timedelta(1)).day == 1
-
-
 def _next(when, step):
-    unit, count = step
-    if unit == MONTHS:
+    try:
+        return _later(when, *step)
+    except (ValueError, OverflowError) as error:
+        expected = "times of the calendar, up to the year 9999"
+        raise ArgumentError(message("read_series", "time", expected, f"one behind {when}")) from error
+
+
+def _later(when, unit, count):
+    if unit in (MONTHS, MONTH_ENDS):
         months = 12 * when.year + when.month - 1 + count
-        first = when.replace(year=months // 12, month=months % 12 + 1, day=1)
-        end = ((first + timedelta(32)).replace(day=1) - timedelta(1)).day
-        return first.replace(day=end if _is_month_end(when) and when.day > 1 else min(when.day, end))
+        year, month = months // 12, months % 12 + 1
+        return when.replace(year=year, month=month, day=monthrange(year, month)[1] if unit == MONTH_ENDS else when.day)
     if unit == WEEKDAYS:
         return when + timedelta(3 if when.weekday() == 4 else 1)
     return when + timedelta(seconds=count)
@@ -91,9 +96,10 @@ def _next(when, step):
 
 def _step(moments):
     """The step that most times are apart by."""
-    if len({m.day for m in moments}) == 1 or all(map(_is_month_end, moments)):
+    unit = MONTH_ENDS if all(m.day == monthrange(m.year, m.month)[1] for m in moments) else MONTHS
+    if unit == MONTH_ENDS or len({m.day for m in moments}) == 1:
         months = [12 * m.year + m.month for m in moments]
-        return MONTHS, Counter(b - a for a, b in zip(months, months[1:])).most_common(1)[0][0]
+        return unit, Counter(b - a for a, b in zip(months, months[1:])).most_common(1)[0][0]
     seconds = Counter(round((b - a).total_seconds()) for a, b in zip(moments, moments[1:]))
     usual = seconds.most_common(1)[0][0]
     if usual == 86400 and seconds[3 * 86400] and all(m.weekday() < 5 for m in moments):
@@ -217,7 +223,11 @@ def read_ts(path):
     Source: Bagnall et al. 2018, "The UEA multivariate time series classification archive", arXiv:1811.00075.
     """
     series, labels, begun = [], [], False
-    for line, text in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ArgumentError(message("read_ts", "path", "a text file in UTF-8", f"{path}: {error}")) from error
+    for line, text in enumerate(lines, 1):
         text = text.strip()
         if not begun or not text:
             begun = begun or text.lower() == "@data"

@@ -45,6 +45,8 @@ def test_a_test_hides_the_last_steps(file, tmp_path):
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ArgumentError, match="--plot: expected a name that ends in"):
         run(file, *QUICK, "--plot", tmp_path / "p.txt")
+    with pytest.raises(ArgumentError, match="in a folder that is there"):
+        run(file, *QUICK, "--plot", tmp_path / "x" / "p.png")
 
 
 def test_errors_are_in_the_format_of_the_house(file):

@@ -1,14 +1,17 @@
 """Series from files: columns, calendars, and what is wrong with a line."""
+import random
+
 import numpy as np
 import pytest
 
 from minidl.data import labelled, read_series, read_ts
-from minidl.errors import ArgumentError
+from minidl.errors import ArgumentError, MinidlError
 
 CALENDARS = {"year": (["2001", "2002", "2003"], 1, ["2004", "2005"]),
              "quarter": (["1999Q3", "1999Q4", "2000Q1"], 4, ["2000Q2", "2000Q3"]),
              "month": (["2000-11", "2000-12", "2001-01"], 12, ["2001-02", "2001-03"]),
              "month end": (["2023-11-30", "2023-12-31", "2024-01-31"], 12, ["2024-02-29", "2024-03-31"]),
+             "day of the month": (["2023-01-28", "2023-02-28", "2023-03-28"], 12, ["2023-04-28", "2023-05-28"]),
              "quarter's first": (["2023-07-01", "2023-10-01", "2024-01-01"], 4, ["2024-04-01", "2024-07-01"]),
              "week": (["2024-02-19", "2024-02-26", "2024-03-04"], 52, ["2024-03-11", "2024-03-18"]),
              "day": (["2024-02-27", "2024-02-28", "2024-02-29"], 7, ["2024-03-01", "2024-03-02"]),
@@ -69,6 +72,27 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
         (tmp_path / "t.csv").write_bytes(content)
         with pytest.raises(ArgumentError, match="expected a CSV file in UTF-8"):
             read_series(tmp_path / "t.csv")
+
+
+def test_damaged_files_are_read_or_refused(tmp_path):
+    """Never another error than minidl's."""
+    rng, path, kept = random.Random(0), tmp_path / "t", 0
+    whole = (b"t,a\n2001-01,1\n2001-02,2\n2001-03,3\n2001-04,4\n", b"t;a;b\n2001;1;2\n2002;2;4\n2003;3;5\n",
+             b"date,x\n2024-02-28,1\n2024-02-29,2\n2024-03-01,5e300\n", b"t,a\n9999-11,1\n9999-12,2\n",
+             b't,a\n2024-01-01T00:00:00+00:00,1\n2024-01-01 01:00:00,2\n', b"@data\n1,2,3:4,5,6:yes\n7:8:no\n")
+    for _ in range(600):
+        text = bytearray(rng.choice(whole))
+        for _ in range(rng.randrange(3)):
+            place = rng.randrange(len(text))
+            text[place:place + rng.randrange(4)] = rng.choices(b'0123456789-:,;\n"QW.eTZ+ \x00\xff', k=rng.randrange(3))
+        path.write_bytes(text)
+        for read in (lambda: read_series(path).to_come(3), lambda: read_ts(path)):
+            try:
+                read()
+                kept += 1
+            except MinidlError as error:
+                assert ": expected " in str(error)
+    assert kept > 100
 
 
 def test_labelled_series_are_read_and_padded(tmp_path):
