@@ -14,7 +14,7 @@ from ...errors import ArgumentError, message, number
 from ...tape import no_grad
 from ...tensor import Tensor
 from ...text.whisper import STEP, vocabulary
-from .alignment import Word, align, fitted, tidy
+from .alignment import align, fitted, tidy
 from .decoding import Search, Suppress, Times, decode
 from .spectrogram import HOP, RATE, log_mel
 
@@ -224,8 +224,8 @@ class Transcription:
         self.frames, self.duration = mel.shape[1], mel.shape[1] / FRAMES
         self.language, self._count, self._spoken = transcriber.options.language, 0, 0.0
         given = transcriber.options.initial_prompt
-        self._first = transcriber.vocabulary.encode(f" {given.strip()}") if given else []
-        self._told, self._segments = list(self._first), self._run()
+        self._told = transcriber.vocabulary.encode(f" {given.strip()}") if given else []
+        self._segments = self._run()
 
     def __iter__(self):
         return self._segments
@@ -294,10 +294,9 @@ class Transcription:
                 mine, start, end = fitted(mine, segment.start, segment.end, self._spoken, median)
                 segment, self._spoken = replace(segment, words=mine, start=start, end=end), end
             timed.append(segment)
-        closed = taken == size
         last = timed[-1].end
-        if not closed and last > at / FRAMES:
-            taken = round(last * FRAMES) - at
+        if taken < size and last > at / FRAMES:
+            taken = max(1, round(last * FRAMES) - at)  # (or it would never end)
         return timed, taken
 
     def _kept(self, segments, found):
@@ -309,6 +308,3 @@ class Transcription:
                 self._count += 1
         if not self.t.options.condition_on_previous_text or found.temperature > 0.5:
             self._told = []
-
-
-__all__ = ["Options", "Segment", "Transcriber", "Transcript", "Transcription", "Word"]
