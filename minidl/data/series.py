@@ -14,10 +14,11 @@ import numpy as np
 from ..errors import ArgumentError, message
 from .datasets import ArrayDataset
 
-MONTHS, WEEKDAYS = "months", "weekdays"
+MONTHS, MONTH_ENDS, WEEKDAYS = "months", "month ends", "weekdays"
 TIMES = "date", "time", "datetime", "timestamp", "month", "quarter", "year", "day"
-SEASONS = {(MONTHS, 1): 12, (MONTHS, 3): 4, (WEEKDAYS, 1): 5, ("seconds", 3600): 24, ("seconds", 86400): 7,
-           ("seconds", 604800): 52, ("seconds", 1800): 48, ("seconds", 900): 96}
+SEASONS = {(MONTHS, 1): 12, (MONTH_ENDS, 1): 12, (MONTHS, 3): 4, (MONTH_ENDS, 3): 4, (WEEKDAYS, 1): 5,
+           ("seconds", 604800): 52, ("seconds", 86400): 7, ("seconds", 3600): 24, ("seconds", 1800): 48,
+           ("seconds", 900): 96}
 
 
 @dataclass(frozen=True)
