@@ -36,6 +36,10 @@ def test_every_official_net_of_a_family_that_is_here_is_claimed():
     assert claimed <= set(counts)
 
 
+def test_no_method_has_the_name_of_what_create_model_sets():
+    assert not [kind.__name__ for kind, _ in CLASSES.values() if callable(kind.inputs) or callable(kind.labels)]
+
+
 @pytest.mark.parametrize("name", models.list_models())
 def test_describe(name):
     told = models.describe(name)

@@ -114,7 +114,8 @@ class SileroVAD(Model):
             speech, silence: seconds; what is shorter does not count.
         """
         seconds, found, start, quiet = self.config.frame / self.config.sample_rate, [], None, 0
-        for i, p in enumerate([*self.probabilities(wave), *[0.0] * (1 + int(silence * 1000))]):
+        behind = [0.0] * (1 + int(silence / seconds))  # (so that what is said to the end ends)
+        for i, p in enumerate([*self.probabilities(wave), *behind]):
             start = i if start is None and p >= threshold else start
             quiet = quiet + 1 if p < threshold - 0.15 else 0
             if start is not None and quiet * seconds >= silence:
