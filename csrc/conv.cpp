@@ -1,4 +1,5 @@
 #include "csrc/arrays.h"
+#include "csrc/finish.h"
 
 #include "kernels/cpu/conv/direct.h"
 
@@ -31,11 +32,16 @@ ConvShape shape(const Checked& check, py::handle weight, int64_t n, int64_t grou
 }  // namespace
 
 void bind_conv_depthwise(py::module_&);
+void bind_conv_squeeze(py::module_&);
 void bind_conv_winograd(py::module_&);
 
 void bind_conv(py::module_& m) {
   bind_conv_depthwise(m);
+  bind_conv_squeeze(m);
   bind_conv_winograd(m);
+  py::list names;
+  for (const char* name : activation_names) names.append(name);
+  m.attr("activations") = names;
   // How many floats, and the filters as `forward` or `backward_input` takes them beside the weight.
   m.def("packed_size", [](py::handle weight, bool backward, int64_t groups, Axis rows, Axis columns) {
     return conv_packed_size(shape(Checked("conv2d.cpu"), weight, 1, groups, rows, columns), backward);
@@ -50,7 +56,7 @@ void bind_conv(py::module_& m) {
     launch(conv_pack, p);
   });
   m.def("forward", [](py::handle x, py::handle weight, py::handle packed, py::handle bias, py::handle y, int64_t groups,
-                      Axis rows, Axis columns) {
+                      Axis rows, Axis columns, py::handle residual, int activation) {
     Checked check("conv2d.cpu");
     ConvForward p;
     ConvShape& s = p.shape = shape(check, weight, check.shape<4>("x", x)[0], groups, rows, columns);
@@ -59,6 +65,7 @@ void bind_conv(py::module_& m) {
     p.packed = check.optional<float>("packed", packed, {conv_packed_size(s, false)});
     p.bias = check.optional<float>("bias", bias, {groups * s.outputs});
     p.y = check.output<float>("y", y, {s.n, groups * s.outputs, s.rows.count, s.columns.count});
+    p.finish = finish_of(check, y, residual, activation);
     launch(conv_forward, p);
   });
   m.def("backward_input", [](py::handle g, py::handle weight, py::handle packed, py::handle bias, py::handle gx,

@@ -1,4 +1,5 @@
 #include "csrc/arrays.h"
+#include "csrc/finish.h"
 #include "csrc/windows.h"
 #include "kernels/cpu/conv/depthwise.h"
 
@@ -21,18 +22,19 @@ DepthwiseShape shape_of(const Checked& check, py::handle images, py::handle filt
 }  // namespace
 
 void bind_conv_depthwise(py::module_& m) {
-  m.def("depthwise_forward",
-        [](py::handle x, py::handle weight, py::handle bias, py::handle y, py::handle rows, py::handle columns) {
-          Checked check("conv2d_depthwise.cpu");
-          DepthwiseForward p{};
-          const DepthwiseShape& s = p.shape = shape_of(check, x, weight, rows, columns);
-          const int64_t filters = s.channels * s.multiplier;
-          p.x = check.input<float>("x", x, {s.n, s.channels, s.rows.size, s.columns.size});
-          p.weight = check.input<float>("weight", weight, {filters, 1, s.rows.kernel, s.columns.kernel});
-          p.bias = check.optional<float>("bias", bias, {filters});
-          p.y = check.output<float>("y", y, {s.n, filters, s.rows.count, s.columns.count});
-          launch(depthwise_forward, p);
-        });
+  m.def("depthwise_forward", [](py::handle x, py::handle weight, py::handle bias, py::handle y, py::handle rows,
+                                py::handle columns, py::handle residual, int activation) {
+    Checked check("conv2d_depthwise.cpu");
+    DepthwiseForward p{};
+    const DepthwiseShape& s = p.shape = shape_of(check, x, weight, rows, columns);
+    const int64_t filters = s.channels * s.multiplier;
+    p.x = check.input<float>("x", x, {s.n, s.channels, s.rows.size, s.columns.size});
+    p.weight = check.input<float>("weight", weight, {filters, 1, s.rows.kernel, s.columns.kernel});
+    p.bias = check.optional<float>("bias", bias, {filters});
+    p.y = check.output<float>("y", y, {s.n, filters, s.rows.count, s.columns.count});
+    p.finish = finish_of(check, y, residual, activation);
+    launch(depthwise_forward, p);
+  });
   m.def("depthwise_backward_input",
         [](py::handle g, py::handle weight, py::handle gx, py::handle rows, py::handle columns) {
           Checked check("conv2d_depthwise.cpu");

@@ -1,4 +1,5 @@
 #include "csrc/arrays.h"
+#include "csrc/finish.h"
 #include "csrc/windows.h"
 #include "kernels/cpu/conv/winograd.h"
 
@@ -17,7 +18,7 @@ void bind_conv_winograd(py::module_& m) {
     launch(winograd_filters, p);
   });
   m.def("winograd", [](py::handle x, py::handle filters, py::handle bias, py::handle y, int64_t m, int64_t before_rows,
-                       int64_t before_columns) {
+                       int64_t before_columns, py::handle residual, int activation) {
     Checked check("conv2d_winograd.cpu");
     auto [n, inputs, h, w] = check.shape<4>("x", x);
     auto [same, outputs, q, r] = check.shape<4>("y", y);
@@ -32,6 +33,7 @@ void bind_conv_winograd(py::module_& m) {
     p.filters = check.input<float>("filters", filters, {winograd_size(m, outputs, inputs)});
     p.bias = check.optional<float>("bias", bias, {outputs});
     p.y = check.output<float>("y", y, {n, outputs, q, r});
+    p.finish = finish_of(check, y, residual, activation);
     launch(winograd, p);
   });
   m.def("winograd_weight",

@@ -1,5 +1,6 @@
 // What is done to each element of a product when its sum is complete, while it is in cache.
 #pragma once
+#include "kernels/cpu/conv/finish.h"
 #include "kernels/cpu/gemm/activation.h"
 #include "kernels/cpu/math.h"
 
@@ -23,6 +24,32 @@ MINIDL_INLINE vec<T> activated(vec<T> x, Activation activation) {
     }
   }
   return activation == Activation::relu ? (x < 0 ? vec<T>{} : x) : x;
+}
+
+template <Activation A>
+void finish_as(const float* residual, float* y, int64_t count) {
+  for (int64_t i = 0; i < count; i += W) {
+    vf v = load_n(y + i, count - i);
+    if (residual) v += load_n(residual + i, count - i);
+    store_n(y + i, activated<float>(v, A), count - i);
+  }
+}
+
+// A convolution's results [at, at + count).
+inline void finish(const Finish& f, float* y, int64_t at, int64_t count) {
+  const float* residual = f.residual ? f.residual + at : nullptr;
+  switch (f.activation) {
+    case Activation::none:
+      return residual ? finish_as<Activation::none>(residual, y + at, count) : void();
+    case Activation::relu:
+      return finish_as<Activation::relu>(residual, y + at, count);
+    case Activation::gelu:
+      return finish_as<Activation::gelu>(residual, y + at, count);
+    case Activation::gelu_tanh:
+      return finish_as<Activation::gelu_tanh>(residual, y + at, count);
+    case Activation::silu:
+      return finish_as<Activation::silu>(residual, y + at, count);
+  }
 }
 
 // x * scale + bias, then the activation, then + residual: each is left out where it is null or none.

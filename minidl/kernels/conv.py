@@ -44,9 +44,10 @@ def _kernels(shape, weight, axes, groups):
     return next((way for way in (winograd, pointwise) if way.serves(shape, weight, axes, groups)), direct)
 
 
-def _correlate(x, weight, bias, axes, groups):
+def _correlate(x, weight, bias, axes, groups, residual=None, activation=0):
     y = np.empty((x.shape[0], weight.shape[0], *[a[-1] for a in axes[4 - x.ndim:]]), x.dtype)
-    _kernels(x.shape, weight, axes, groups).forward(_images(x), _images(weight), dense(bias), _images(y), groups, *axes)
+    run = _kernels(x.shape, weight, axes, groups).forward
+    run(_images(x), _images(weight), dense(bias), _images(y), groups, *axes, dense(residual), activation)
     return y
 
 
@@ -120,3 +121,5 @@ for _rank in 1, 2:
 
 if hasattr(cpu, "elementwise"):
     from . import conv_activation  # noqa: F401  (its kernel is of both families)
+if hasattr(cpu, "gemm"):
+    from . import squeeze  # noqa: F401

@@ -10,9 +10,9 @@ def serves(weight, groups):
     return groups > 1 and weight.shape[1] == 1
 
 
-def forward(x, weight, bias, y, groups, rows, columns):
-    """Write the convolution of images x (N, C, H, W), plus bias, to y (N, O, P, Q)."""
-    cpu.conv.depthwise_forward(x, weight, bias, y, _windows(rows), _windows(columns))
+def forward(x, weight, bias, y, groups, rows, columns, residual=None, activation=0):
+    """Write activation(convolution of images x (N, C, H, W) + bias + residual) to y (N, O, P, Q)."""
+    cpu.conv.depthwise_forward(x, weight, bias, y, _windows(rows), _windows(columns), residual, activation)
 
 
 def backward_input(g, weight, bias, gx, groups, rows, columns):

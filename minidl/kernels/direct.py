@@ -10,9 +10,10 @@ from .kept import kept
 LEAST_WEIGHT = 1 << 12             # elements; packing smaller ones costs less than looking them up
 
 
-def forward(x, weight, bias, y, groups, rows, columns):
-    """Write the convolution of images x (N, C, H, W), plus bias, to y (N, O, P, Q)."""
-    cpu.conv.forward(x, weight, _packed(weight, False, groups, rows, columns), bias, y, groups, rows, columns)
+def forward(x, weight, bias, y, groups, rows, columns, residual=None, activation=0):
+    """Write activation(convolution of images x (N, C, H, W) + bias + residual) to y (N, O, P, Q)."""
+    packed = _packed(weight, False, groups, rows, columns)
+    cpu.conv.forward(x, weight, packed, bias, y, groups, rows, columns, residual, activation)
 
 
 def backward_input(g, weight, bias, gx, groups, rows, columns):

@@ -19,10 +19,10 @@ def serves(shape, weight, axes, groups):
     return plain and h * w >= LEAST_PIXELS and hasattr(cpu, "gemm")
 
 
-def forward(x, weight, bias, y, groups, rows, columns):
-    """Write the convolution of images x (N, C, H, W), plus bias, to y (N, O, H, W)."""
-    if bias is not None and not _thin(weight):
-        return direct.forward(x, weight, bias, y, groups, rows, columns)
+def forward(x, weight, bias, y, groups, rows, columns, residual=None, activation=0):
+    """Write activation(convolution of images x (N, C, H, W) + bias + residual) to y (N, O, H, W)."""
+    if residual is not None or activation or bias is not None and not _thin(weight):
+        return direct.forward(x, weight, bias, y, groups, rows, columns, residual, activation)
     cpu.gemm.matmul(weight[:, :, 0, 0], _pixels(x), _pixels(y))
     if bias is not None:
         y += bias[:, None, None]

@@ -29,19 +29,19 @@ def serves(shape, weight, axes, groups):
     return rows == columns == [1, 1] and -2 <= min(top, left) and max(top, left) <= 0 and pixels >= LEAST_PIXELS
 
 
-def forward(x, weight, bias, y, groups, rows, columns):
-    """Write the convolution of images x (N, C, H, W), plus bias, to y (N, O, P, Q)."""
+def forward(x, weight, bias, y, groups, rows, columns, residual=None, activation=0):
+    """Write activation(convolution of images x (N, C, H, W) + bias + residual) to y (N, O, P, Q)."""
     m = _tile(y)
     make = lambda: _filters(weight, False, m)
     filters = kept(weight, f"winograd {m}", make)
     filters = make() if filters is None else filters
-    cpu.conv.winograd(x, filters, bias, y, m, -rows[4], -columns[4])
+    cpu.conv.winograd(x, filters, bias, y, m, -rows[4], -columns[4], residual, activation)
 
 
 def backward_input(g, weight, bias, gx, groups, rows, columns):
     """Write the gradient of the images, plus bias (C), to gx (N, C, H, W)."""
     m = _tile(gx)
-    cpu.conv.winograd(g, _filters(weight, True, m), bias, gx, m, 2 + rows[4], 2 + columns[4])
+    cpu.conv.winograd(g, _filters(weight, True, m), bias, gx, m, 2 + rows[4], 2 + columns[4], None, 0)
 
 
 def backward_weight(g, x, gweight, groups, rows, columns):

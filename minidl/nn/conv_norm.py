@@ -6,8 +6,8 @@ ACTIVATIONS = {"none": lambda x: x, "relu": ops.relu, "silu": ops.silu, "gelu": 
 FUSED = "none", "relu", "silu", "gelu"                 # what the op does in the same pass
 
 
-def conv_norm(x, conv, norm, activation="none"):
-    """activation(norm(conv(x))), x (N, C, H, W) -> (N, O, P, Q).
+def conv_norm(x, conv, norm, activation="none", residual=None):
+    """activation(norm(conv(x)) + residual), x (N, C, H, W) -> (N, O, P, Q).
 
     In evaluation, where nothing is recorded, the norm goes into the filters: one convolution.  The folded filters are
     kept with the norm for as long as nothing changes what they were made of.
@@ -17,14 +17,17 @@ def conv_norm(x, conv, norm, activation="none"):
         conv: a Conv2d.
         norm: the BatchNorm2d, or FrozenBatchNorm2d, behind it.
         activation: "none", "relu", "relu6", "silu", "gelu", "mish" or "leaky_relu" (of slope 0.01).
+        residual (N, O, P, Q), optional: added in front of the activation.
     """
     if norm.adapts or tape.recording() or conv.padding_mode != "zeros" \
             or conv._hooks is not None or norm._hooks is not None:
-        return ACTIVATIONS[activation](norm(conv(x)))
+        y = norm(conv(x))
+        return ACTIVATIONS[activation](y if residual is None else y + residual)
     parts = conv.weight, conv.bias, norm.weight, norm.bias, norm.running_mean, norm.running_var
     weight, bias = remembered(norm, parts, lambda: folded(conv, norm))
     fused, last = (activation, "none") if activation in FUSED else ("none", activation)
-    y = ops.conv2d_activation(x, weight, bias, None, conv.stride, conv.pads(x.shape), conv.dilation, conv.groups, fused)
+    y = ops.conv2d_activation(x, weight, bias, None, residual, conv.stride, conv.pads(x.shape), conv.dilation,
+                              conv.groups, fused)
     return ACTIVATIONS[last](y)
 
 

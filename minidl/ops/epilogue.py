@@ -46,20 +46,20 @@ def _(xp, x, weight, bias, scale, residual, activation):
     product = linear.op.closed_form(xp, x, weight, None)[0]
     sums = product if scale is None else product * scale
     sums = sums if bias is None else sums + bias
-    y, kept = _bent(xp, sums, activation)
+    y, kept = bent(xp, sums, activation)
     return (y if residual is None else y + residual), (product, sums, kept)
 
 
 @linear_activation.backward
 def _(xp, g, kept, x, weight, bias, scale, residual, activation):
     product, sums, of_activation = kept
-    inner = _straightened(xp, g, sums, of_activation, activation)
+    inner = straightened(xp, g, sums, of_activation, activation)
     gx, gweight, gbias = linear.op.rule(xp, inner if scale is None else inner * scale, None, x, weight, bias)
     every = tuple(range(x.ndim - 1))
     return gx, gweight, (lambda: inner.sum(every)), (lambda: (inner * product).sum(every)), g
 
 
-def _bent(xp, sums, activation):
+def bent(xp, sums, activation):
     """(the activation of sums, what its gradient needs), on arrays."""
     if activation == "none":
         return sums, None
@@ -67,7 +67,7 @@ def _bent(xp, sums, activation):
     return (bend.op.fn(xp, sums), None) if bend is relu else bend.op.closed_form(xp, sums, *parameters)
 
 
-def _straightened(xp, g, sums, kept, activation):
+def straightened(xp, g, sums, kept, activation):
     """The gradient of the sums."""
     if activation == "none":
         return g
@@ -97,10 +97,10 @@ def _(make):
     yield make.normal(0, 4), make.normal(2, 4), make.normal(2), None, None, "gelu"
 
 
-@fused("x(N,C,H,W):float weight(O,I,R,S):float bias(O):float? scale(O):float? -> (N,O,P,Q)")
-def conv2d_activation(x, weight, bias=None, scale=None, /, stride=1, padding=0, dilation=1, groups=1,
+@fused("x(N,C,H,W):float weight(O,I,R,S):float bias(O):float? scale(O):float? residual(N,O,P,Q):float? -> (N,O,P,Q)")
+def conv2d_activation(x, weight, bias=None, scale=None, residual=None, /, stride=1, padding=0, dilation=1, groups=1,
                       activation="none"):
-    """A convolution and what follows it: activation(conv2d(x, weight) * scale + bias).
+    """A convolution and what follows it: activation(conv2d(x, weight) * scale + bias + residual).
 
     A batch norm that no longer learns is such a map: scale = weight * rstd, bias = bias - mean * scale.
 
@@ -108,6 +108,7 @@ def conv2d_activation(x, weight, bias=None, scale=None, /, stride=1, padding=0, 
         x (N, C, H, W): images.
         weight (O, I, R, S): filters; I = C / groups.
         bias (O), scale (O), optional: of each output channel.
+        residual (N, O, P, Q), optional: added in front of the activation, as residual networks want it.
         stride, padding, dilation, groups: as of `conv2d`.
         activation: "none", "relu", "gelu", "gelu_tanh" or "silu".
 
@@ -115,7 +116,7 @@ def conv2d_activation(x, weight, bias=None, scale=None, /, stride=1, padding=0, 
         (N, O, P, Q), as `conv2d`.
 
     Raises:
-        ShapeError, ArgumentError: as `conv2d`; no activation of this name.
+        ShapeError, ArgumentError: as `conv2d`; the residual is not as the result; no activation of this name.
 
     Source: Jacob et al. 2017, arXiv:1712.05877, section 3.2 (folded batch norm); NVIDIA, "cuDNN",
     `cudnnConvolutionBiasActivationForward`.
@@ -123,37 +124,42 @@ def conv2d_activation(x, weight, bias=None, scale=None, /, stride=1, padding=0, 
     bend, *parameters = _known("conv2d_activation", activation)
     y = conv2d(x, weight, bias if scale is None else None, stride, padding, dilation, groups)
     y = y if scale is None else y * scale[:, None, None]
-    return bend(y if scale is None or bias is None else y + bias[:, None, None], *parameters)
+    y = y if scale is None or bias is None else y + bias[:, None, None]
+    return bend(y if residual is None else y + residual, *parameters)
 
 
 @conv2d_activation.forward
-def _(xp, x, weight, bias, scale, stride, padding, dilation, groups, activation):
+def _(xp, x, weight, bias, scale, residual, stride, padding, dilation, groups, activation):
     _known("conv2d_activation", activation)
     product, axes = conv2d.op.closed_form(xp, x, weight, None, stride, padding, dilation, groups)
     sums = product if scale is None else product * scale[:, None, None]
     sums = sums if bias is None else sums + bias[:, None, None]
-    y, kept = _bent(xp, sums, activation)
+    sums = sums if residual is None else sums + residual
+    y, kept = bent(xp, sums, activation)
     return y, (product, axes, sums, kept)
 
 
 @conv2d_activation.backward
-def _(xp, g, kept, x, weight, bias, scale, stride, padding, dilation, groups, activation):
+def _(xp, g, kept, x, weight, bias, scale, residual, stride, padding, dilation, groups, activation):
     product, axes, sums, of_activation = kept
-    inner = _straightened(xp, g, sums, of_activation, activation)
+    inner = straightened(xp, g, sums, of_activation, activation)
     gx, gweight, gbias = conv2d.op.rule(xp, inner if scale is None else inner * scale[:, None, None], axes, x, weight,
                                         None, stride, padding, dilation, groups)
-    return gx, gweight, (lambda: inner.sum((0, 2, 3))), (lambda: (inner * product).sum((0, 2, 3)))
+    return gx, gweight, (lambda: inner.sum((0, 2, 3))), (lambda: (inner * product).sum((0, 2, 3))), inner
 
 
 @conv2d_activation.cost
-def _(x, weight, bias, scale, stride, padding, dilation, groups, activation):
+def _(x, weight, bias, scale, residual, stride, padding, dilation, groups, activation):
     return conv2d.op.coster(x, weight, bias, stride, padding, dilation, groups)
 
 
 @conv2d_activation.samples
 def _(make):
-    yield make.normal(2, 3, 5, 4), make.normal(4, 3, 3, 2), make.normal(4), make.positive(4), 1, 1, 1, 1, "silu"
-    yield make.normal(2, 4, 6, 5), make.normal(6, 2, 3, 3), make.normal(6), None, 2, (1, 0), 1, 2, "gelu"
+    yield make.normal(2, 3, 5, 4), make.normal(4, 3, 3, 2), make.normal(4), make.positive(4), None, 1, 1, 1, 1, "silu"
+    yield make.normal(2, 4, 6, 5), make.normal(6, 2, 3, 3), make.normal(6), None, make.normal(2, 6, 3, 2), {
+        "stride": 2, "padding": (1, 0), "groups": 2, "activation": "gelu"}
     yield make.normal(1, 3, 4, 4), make.normal(2, 3, 1, 1), None, make.positive(2), {"activation": "gelu_tanh"}
+    yield make.normal(1, 3, 4, 4), make.normal(3, 1, 3, 3), make.normal(3), None, make.normal(1, 3, 4, 4), {
+        "groups": 3, "padding": 1, "activation": "silu"}
     yield make.positive(2, 2, 4, 4), make.positive(3, 2, 2, 2), None, None, {"activation": "relu", "dilation": 2}
     yield make.normal(2, 2, 3, 3), make.normal(2, 2, 2, 2), make.normal(2)

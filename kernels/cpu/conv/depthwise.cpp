@@ -2,6 +2,7 @@
 #include "kernels/cpu/conv/depthwise.h"
 
 #include "kernels/cpu/conv/depthwise_in_place.h"
+#include "kernels/cpu/epilogue.h"
 
 namespace minidl::MINIDL_ISA {
 namespace {
@@ -81,6 +82,7 @@ void forward(const DepthwiseForward& p) {
                 store_rows<L, R>(y + to, columns.count, columns.count - x, last * columns.count - to, sums);
               });
             }
+            finish(p.finish, p.y, y - p.y + first * columns.count, (last - first) * columns.count);
           }
         }
       });
@@ -116,6 +118,7 @@ void forward_in_place(const DepthwiseForward& p) {
             store_rows<L, R>(y + to, columns.count, columns.count - x, last * columns.count - to, sums);
           });
         }
+        finish(p.finish, p.y, y - p.y + first * columns.count, (last - first) * columns.count);
       }
     }
   });

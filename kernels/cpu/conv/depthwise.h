@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 
+#include "kernels/cpu/conv/finish.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/windows.h"
 
@@ -16,6 +17,7 @@ struct DepthwiseForward {
   const float *x, *weight, *bias;  // (n, channels, H, W), (filters, R, S), (filters) or null
   float* y;                        // (n, filters, P, Q)
   DepthwiseShape shape;
+  Finish finish;
 };
 
 struct DepthwiseBackwardInput {

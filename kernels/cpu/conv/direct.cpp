@@ -11,6 +11,7 @@
 #include "kernels/cpu/conv/direct.h"
 
 #include "kernels/cpu/conv/direct_image.h"
+#include "kernels/cpu/epilogue.h"
 #include "kernels/cpu/phases.h"
 
 namespace minidl::MINIDL_ISA {
@@ -207,7 +208,10 @@ class Direct {
                   filters, of_sliver, place + m + panels.start(p), slice > 0);
             m += panels.rows;
           }
-        if (slice + 1 == slices_) write_pixels(group, b, sliver, of_sliver, ld);
+        if (slice + 1 == slices_) {
+          write_pixels(group, b, sliver, of_sliver, ld);
+          finish_sliver(group, b, sliver);
+        }
       }
   }
 
@@ -229,7 +233,10 @@ class Direct {
           for (int64_t p = 0; p < panels.count; p++)
             pixels_kernel(panels.height(p), end - m)(count, segments, offsets, image + m, filters + panels.start(p),
                                                      of_sliver + panels.start(p) * ld + m, ld, slice > 0, nullptr);
-        if (slice + 1 == slices_) write_filters(group, view, sliver, of_sliver, ld);
+        if (slice + 1 == slices_) {
+          write_filters(group, view, sliver, of_sliver, ld);
+          finish_sliver(group, view.b, sliver);
+        }
       }
     }
   }
@@ -257,6 +264,7 @@ class Direct {
                                                        to_row + panels.start(p) * plane + m, plane, false,
                                                        bias ? bias + panels.start(p) : nullptr);
         }
+      finish_sliver(group, b, sliver);
     }
   }
 
@@ -346,6 +354,16 @@ class Direct {
         }
       }
     }
+  }
+  void finish_sliver(int64_t group, const Block& b, int64_t sliver) const {
+    if (!c_.finish.residual && c_.finish.activation == Activation::none) return;
+    const int64_t run = runs_from_row_to_row(b) ? b.rows * b.columns : b.columns, runs = b.pixels() / run;
+    const int64_t first = sliver * NR<float>, end = min(c_.outputs, first + NR<float>);
+    for (int64_t output = first; output < end; output++)
+      for (int64_t r = 0; r < runs; r++) {
+        int64_t py, px, image = b.pixel(r * run, &py, &px);
+        finish(c_.finish, c_.out, of_output(group, output) + of_pixel(image, py, px), run);
+      }
   }
   // Results that follow each other where their windows do.
   int64_t run_of(const View& view) const {
@@ -454,7 +472,8 @@ void conv_forward(const ConvForward& p) {
                       .outputs = s.outputs,
                       .filter_row = s.columns.kernel,
                       .rows = forward_axis(s.rows),
-                      .columns = forward_axis(s.columns)};
+                      .columns = forward_axis(s.columns),
+                      .finish = p.finish};
   correlate(&c, 1, forward_filters(s, p.weight), p.packed);
 }
 

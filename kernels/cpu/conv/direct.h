@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 
+#include "kernels/cpu/conv/finish.h"
 #include "kernels/cpu/isa.h"
 
 namespace minidl {
@@ -45,6 +46,7 @@ struct ConvForward {
   const float *x, *weight, *packed, *bias;  // images, filters, the same packed or null, (groups * outputs) or null
   float* y;                                 // results
   ConvShape shape;
+  Finish finish;
 };
 
 struct ConvBackwardInput {                  // also the forward of a transposed convolution, which has a bias

@@ -37,6 +37,7 @@ struct Correlation {
   int64_t n, groups, inputs, outputs;
   int64_t filter_row;  // taps of a filter's row
   Seen rows, columns;
+  Finish finish;                                // of results that lie as they follow each other
   int64_t spread_rows = 1, spread_columns = 1;  // so many outputs, neighbours, are a square of pixels of one channel
   int64_t taps() const { return rows.taps * columns.taps; }
   int64_t phases() const { return rows.phases() * columns.phases(); }

@@ -7,6 +7,7 @@
 #include "kernels/cpu/conv/winograd.h"
 
 #include "kernels/cpu/conv/winograd_tiles.h"
+#include "kernels/cpu/epilogue.h"
 #include "kernels/cpu/microkernel.h"
 
 namespace minidl::MINIDL_ISA {
@@ -67,12 +68,14 @@ void transform_back(const Winograd& p, const Tiles& t, int64_t first, int64_t en
     for (int i = 0; i < M; i++) store_columns<M>(lines + i * room + tile * M, y + i * M);
   }
   for (int64_t row = first; row < end; row++) {
-    float* plane = p.y + (row / t.down * p.outputs + o) * p.rows.count * p.columns.count;
+    const int64_t plane = (row / t.down * p.outputs + o) * p.rows.count * p.columns.count;
     for (int64_t i = 0; i < M; i++) {
       const int64_t y = row % t.down * M + i;
       if (y >= p.rows.count) break;
       const float* line = lines + i * room + (row - first) * t.across * M;
-      std::memcpy(plane + y * p.columns.count, line, sizeof(float) * static_cast<size_t>(p.columns.count));
+      const int64_t at = plane + y * p.columns.count;
+      std::memcpy(p.y + at, line, sizeof(float) * static_cast<size_t>(p.columns.count));
+      finish(p.finish, p.y, at, p.columns.count);
     }
   }
 }

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 
+#include "kernels/cpu/conv/finish.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/windows.h"
 
@@ -30,6 +31,7 @@ struct Winograd {
   float* y;                         // (n, outputs, P, Q)
   int64_t m, n, inputs, outputs;
   Windows rows, columns;
+  Finish finish;
 };
 
 // The gradient of the filters, always by tiles of 2 x 2.

@@ -174,20 +174,24 @@ class Convolutions:
                 (lambda: self.filter_gradient(xp, g, x, weight, axes, groups)),
                 None if bias is None else lambda: _bias_gradient(xp, g))
 
-    def _activated(self, xp, x, weight, bias, scale, stride, padding, dilation, groups, activation):
+    def _activated(self, xp, x, weight, bias, scale, residual, stride, padding, dilation, groups, activation):
         axes = conv_axes(x.shape, weight.shape, stride, padding, dilation, groups)
-        if not tape.recording() or activation == "none":
+        if residual is None and (not tape.recording() or activation == "none"):
             return self.correlate(xp, x, weight, axes, groups, scale, bias, activation), (axes, None)
-        sums = self.correlate(xp, x, weight, axes, groups, shift=bias)
+        sums = self.correlate(xp, x, weight, axes, groups, scale, bias)
+        sums = sums if residual is None else sums + residual
+        if activation == "none":
+            return sums, (axes, None)
         y = bent(xp, sums.transpose(0, 2, 3, 1), None, activation)         # (in the order of memory)
         return y.transpose(0, 3, 1, 2), (axes, sums)
 
-    def _activated_backward(self, xp, g, kept, x, weight, bias, scale, stride, padding, dilation, groups, activation):
+    def _activated_backward(self, xp, g, kept, x, weight, bias, scale, residual, stride, padding, dilation, groups,
+                            activation):
         axes, sums = kept
         if sums is not None:
             g = through_bent(xp, g.transpose(0, 2, 3, 1), sums.transpose(0, 2, 3, 1), None, activation)[0]
             g = g.transpose(0, 3, 1, 2)
-        return *self._convolve_backward(xp, g, axes, x, weight, bias, stride, padding, dilation, groups), None
+        return *self._convolve_backward(xp, g, axes, x, weight, bias, stride, padding, dilation, groups), None, g
 
     def unserved(self, x, weight, groups):
         """Why there is no kernel for such filters and images of this dtype, or None."""
@@ -214,10 +218,11 @@ class Convolutions:
                             params["dilation"])
 
     def _odd_epilogue(self, arrays, params):
-        x, weight, bias, scale = arrays
+        x, weight, bias, scale, residual = arrays
         if tape.recording() and scale is not None:
             return "a scale, whose gradient needs the sums alone: for inference only"
-        if tape.recording() and params["activation"] != "none" and (reason := unless_served("gate_forward", x)):
+        bends = params["activation"] != "none" and (tape.recording() or residual is not None)
+        if bends and (reason := unless_served("gate_forward", x)):
             return reason
         known = params["activation"] in ACTIVATIONS
         return self._odd((x, weight, bias), params) or (None if known else "the op explains what it may be")

@@ -28,7 +28,7 @@ class ConvBlock(nn.Sequential):
         conv, *norm = self
         if norm:
             return nn.conv_norm(x, conv, *norm, self.activation)
-        return ops.conv2d_activation(x, conv.weight, conv.bias, None, conv.stride, conv.padding, conv.dilation,
+        return ops.conv2d_activation(x, conv.weight, conv.bias, None, None, conv.stride, conv.padding, conv.dilation,
                                      conv.groups, self.activation)
 
 

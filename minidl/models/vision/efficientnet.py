@@ -101,8 +101,8 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x):
         """x (N, C, H, W) -> the same shape."""
-        y = self.conv_reduce(x.mean((2, 3), keepdims=True))
-        return x * ops.sigmoid(self.conv_expand(ops.silu(y)))
+        reduce, expand = self.conv_reduce, self.conv_expand
+        return ops.squeeze_excite(x, reduce.weight[:, :, 0, 0], reduce.bias, expand.weight[:, :, 0, 0], expand.bias)
 
 
 class Block(nn.Module):

@@ -9,7 +9,7 @@ published checkpoints do.
 from dataclasses import dataclass
 from functools import partial
 
-from ... import nn, ops
+from ... import nn
 from ...data.preprocess import ImagePreprocess
 from ...errors import ArgumentError, message
 from ..config import ModelConfig
@@ -84,7 +84,7 @@ class BasicBlock(nn.Module):
     def forward(self, x):
         """x (N, I, H, W) -> (N, width, H/stride, W/stride)."""
         y = nn.conv_norm(x, self.conv1, self.bn1, "relu")
-        return ops.relu(nn.conv_norm(y, self.conv2, self.bn2) + shortcut(x, self.downsample))
+        return nn.conv_norm(y, self.conv2, self.bn2, "relu", shortcut(x, self.downsample))
 
 
 class Bottleneck(nn.Module):
@@ -105,7 +105,7 @@ class Bottleneck(nn.Module):
         """x (N, I, H, W) -> (N, 4 width, H/stride, W/stride)."""
         y = nn.conv_norm(x, self.conv1, self.bn1, "relu")
         y = nn.conv_norm(y, self.conv2, self.bn2, "relu")
-        return ops.relu(nn.conv_norm(y, self.conv3, self.bn3) + shortcut(x, self.downsample))
+        return nn.conv_norm(y, self.conv3, self.bn3, "relu", shortcut(x, self.downsample))
 
 
 BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
