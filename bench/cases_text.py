@@ -1,11 +1,11 @@
-"""Language models beside Hugging Face's with the same weights: reading a prompt, and going on from it.
+"""Models of language and speech beside Hugging Face's with the same weights: reading, hearing, and going on from it.
 
 Where transformers is not installed their rows say so.
 """
 from importlib import import_module
 
 from .cases_zoo import Official
-from .rows import Group, Row, forward
+from .rows import Group, Row, forward, normal
 
 
 def _model(name):
@@ -39,10 +39,18 @@ def _row(name, variant, inputs, run):
     return Row(name, variant, inputs, forward(run), _model(name), tolerance=1e-3, state=Official("huggingface"))
 
 
-GROUP = Group("text", "Language models", [
-    _row("bert-base-uncased", "B1 L128", _tokens(1, 128, 30000), _read("prediction_logits")),
-    _row("bert-base-uncased", "B8 L128", _tokens(8, 128, 30000), _read("prediction_logits")),
-    _row("gpt2", "B1 L512 prefill", _tokens(1, 512, 50000), _read("logits")),
-    _row("gpt2", "B1 128 + 32 tokens", _tokens(1, 128, 50000), _go_on(32, pad_token_id=0)),
-    _row("t5-small", "B1 64 + 32 tokens", _tokens(1, 64, 30000), _go_on(32)),
-    _row("t5-small", "B1 64 + 32 tokens, 4 beams", _tokens(1, 64, 30000), _go_on(32, num_beams=4))])
+def _hear(lib, module, spectrogram):
+    return module.model.encoder(spectrogram).last_hidden_state if lib.name == "torch" else module.encode(spectrogram)
+
+
+GROUPS = [
+    Group("text", "Language models", [
+        _row("bert-base-uncased", "B1 L128", _tokens(1, 128, 30000), _read("prediction_logits")),
+        _row("bert-base-uncased", "B8 L128", _tokens(8, 128, 30000), _read("prediction_logits")),
+        _row("gpt2", "B1 L512 prefill", _tokens(1, 512, 50000), _read("logits")),
+        _row("gpt2", "B1 128 + 32 tokens", _tokens(1, 128, 50000), _go_on(32, pad_token_id=0)),
+        _row("t5-small", "B1 64 + 32 tokens", _tokens(1, 64, 30000), _go_on(32)),
+        _row("t5-small", "B1 64 + 32 tokens, 4 beams", _tokens(1, 64, 30000), _go_on(32, num_beams=4))]),
+    Group("speech", "Models of speech", [
+        _row("whisper-tiny", "30 s encoded", normal((1, 80, 3000)), _hear),
+        _row("wav2vec2-base-960h", "10 s", normal((1, 160000)), _read("logits"))])]

@@ -46,10 +46,25 @@ def _darknet(name):
     return make
 
 
+def _detect(lib, module, image):
+    """The scores of the best of 100 boxes. (The weights have learnt nothing: further down, rounding decides who stays.)"""
+    found, = module([image]) if lib.name == "torch" else module([image], score_threshold=0.0)
+    return found["scores"][:10]
+
+
+def _regions(rng):
+    return [rng.random((3, 480, 640), dtype="f4")]
+
+
 GROUP = Group("zoo", "Inference, one image", [
     Row(name, "B1 fwd", normal((1, 3, size, size)), forward(lambda lib, module, x: module(x)),
         _module(name, package, kind, arguments, layout), tolerance=1e-3, state=Official(layout))
     for name, package, kind, arguments, layout, size in MODELS] + [
     Row(name, "B1 fwd", normal((1, 3, size, size)), forward(lambda lib, module, x: tuple(module.forward_raw(x))),
         _darknet(name), tolerance=1e-3, state=Official("pytorch-yolov4"))
-    for name, size in (("yolov3-tiny", 640), ("yolov3", 416), ("yolov4-tiny", 416), ("yolov4", 416))])
+    for name, size in (("yolov3-tiny", 640), ("yolov3", 416), ("yolov4-tiny", 416), ("yolov4", 416))] + [
+    Row(name, "B1 480x640", _regions, forward(_detect),
+        _module(name, "torchvision.models.detection", name,
+                {"weights": None, "weights_backbone": None, "box_score_thresh": 0.0}, "torchvision"),
+        tolerance=1e-3, state=Official("torchvision"))
+    for name in ("fasterrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn")])
