@@ -47,7 +47,7 @@ def _darknet(name):
 
 
 def _detect(lib, module, image):
-    """The scores of the best of 100 boxes. (The weights have learnt nothing: further down, rounding decides who stays.)"""
+    """The scores of the best of 100 boxes. (Nothing was learnt: further down, rounding decides who stays.)"""
     found, = module([image]) if lib.name == "torch" else module([image], score_threshold=0.0)
     return found["scores"][:10]
 
