@@ -28,10 +28,21 @@ EXTREMES = {"none": [made(0), made(0)], "some": [made(0), made(3)], "flat": [mad
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("which", EXTREMES)
 def test_training_and_evaluation(kind, which):
+    check(kind, which, "cpu")
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_on_another_device(kind, double):
+    check(kind, "some", "cuda")
+
+
+def check(kind, which, device):
+    """A step of training, its loss and gradients finite, and a round of evaluation."""
     ml.seed(0)
-    model = kind(kind.config_class.tiny())
+    model = kind(kind.config_class.tiny()).to(device)
     images, targets = map(list, zip(*EXTREMES[which]))
-    run = DetectionTrainer(model, ml.optim.SGD(model.parameters(), 1e-3), selection={"score_threshold": 0.01})
+    run = DetectionTrainer(model, ml.optim.SGD(model.parameters(), 1e-3), device=device,
+                           selection={"score_threshold": 0.01})
     loss, _, _, n = run.forward((images, targets))
     loss.backward()
     assert n == 2 and np.isfinite(loss.item())
@@ -39,5 +50,5 @@ def test_training_and_evaluation(kind, which):
     measured = run.evaluate([(images, targets)])
     assert all(-1 <= value <= 1 for value in measured.values()) and "map" in measured
     empty = CocoMetric()
-    empty.update(model.eval()([np.zeros((3, 33, 70), "f4")], score_threshold=0.999), [made(0)[1]])
+    empty.update(model.eval()([ml.tensor(np.zeros((3, 33, 70), "f4"), device=device)], score_threshold=0.999), [made(0)[1]])
     assert empty.compute() == -1

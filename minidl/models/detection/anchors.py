@@ -12,7 +12,7 @@ import numpy as np
 
 from ... import nn, ops
 from ...tensor import Tensor
-from .yolo import cells, like
+from .yolo import cells, index, like
 
 
 class AnchorHead(nn.Module):
@@ -156,7 +156,7 @@ def level_loss(x, anchors, boxes, labels, images, answer):
     wanted = np.zeros(x.shape[:4], np.float32)
     box = classes = like(0, x)
     if len(target):
-        found = x[place]
+        found = x[index(x, *place)]
         got = stretched(found[:, :4], anchors[anchor])
         want = boxes[target] - np.stack([column, row, 0 * row, 0 * row], 1).astype(np.float32)
         overlap = ops.box_ciou(ops.box_convert(got, "cxcywh", "xyxy"),

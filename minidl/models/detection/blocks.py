@@ -158,6 +158,6 @@ class RepConv(nn.Module):
         if hasattr(self, "rbr_identity"):
             eye = nn.Conv2d(len(bias), len(bias), 1, bias=False)
             eye.weight.assign(ops.reshape(ops.eye(len(bias)), eye.weight.shape))
-            more = folded(eye, self.rbr_identity)
+            more = folded(eye.to(bias.device).to(bias.dtype), self.rbr_identity)
             point, shift = point + more[0], shift + more[1]
         return weight + ops.pad(point, ((0, 0), (0, 0), (1, 1), (1, 1))), bias + shift

@@ -79,7 +79,7 @@ class Frame(NamedTuple):
                 zip(self.size, self.scale, self.offset, maps.shape[2:])]
         grid = np.stack(np.meshgrid(*axes[::-1]), -1).astype(maps.dtype)
         grid = np.broadcast_to(grid, (len(maps), *grid.shape))
-        return ops.grid_sample(maps, Tensor(grid), padding_mode="border", align_corners=False)
+        return ops.grid_sample(maps, ops.tensor(grid, device=maps.device), padding_mode="border", align_corners=False)
 
     def enter_masks(self, masks, count, size):
         """Masks (count, height, width) of the image -> (count, *size) bool of the frame: of the nearest pixel."""

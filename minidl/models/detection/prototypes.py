@@ -8,10 +8,9 @@ import numpy as np
 
 from ... import nn, ops
 from ...errors import ArgumentError, message
-from ...tensor import Tensor
 from .blocks import ConvNorm
 from .taskaligned import DistributionHead, branch, joined
-from .yolo import like
+from .yolo import index, like
 
 
 class Prototypes(nn.Module):
@@ -73,7 +72,8 @@ def mask_loss(coefficients, prototypes, targets, answers):
     step, total = targets.masks.shape[1] // h, like(0, prototypes)
     for i in np.unique(image):
         own = image == i
-        logits = ops.swapaxes(coefficients[int(i)][:, cell[own]], 0, 1) @ prototypes[int(i)].reshape((p, h * w))
+        chosen = ops.take(coefficients[int(i)], *index(coefficients, cell[own]), axis=1)                     # (P, M)
+        logits = ops.swapaxes(chosen, 0, 1) @ prototypes[int(i)].reshape((p, h * w))
         things, which = np.unique(target[own], return_inverse=True)
         wanted = targets.masks[things].reshape(-1, h, step, w, step).mean((2, 4), dtype=np.float32) >= 0.5
         weight = inside(targets.boxes[things] / step, (h, w)).astype(np.float32)
@@ -106,6 +106,7 @@ def masks(coefficients, prototypes, boxes, frame, step=4):
     p, h, w = prototypes.shape
     count = len(boxes)
     if not count:
-        return Tensor(np.zeros((0, *frame.size), bool))
+        return ops.zeros((0, *frame.size), "bool", prototypes.device)
     logits = (ops.swapaxes(coefficients, 0, 1) @ prototypes.reshape((p, h * w))).reshape((1, count, h, w))
-    return (frame.cut(logits, step)[0] > 0.0) & Tensor(inside(frame.leave(boxes).numpy(), frame.size))
+    within = inside(frame.leave(boxes).numpy(), frame.size)
+    return (frame.cut(logits, step)[0] > 0.0) & ops.tensor(within, device=prototypes.device)

@@ -10,6 +10,7 @@ from ... import nn, ops
 from ...tape import no_grad
 from ...tensor import Tensor
 from .anchors import AnchorHead, grid_boxes, neighbours, stretched
+from .yolo import index
 
 TOP, COARSE_TOP = 10, 20           # overlaps whose sum says how many boxes answer; of the auxiliary head's
 AUXILIARY = 0.25                   # what the auxiliary head's losses count. YOLOv7: section 5.4
@@ -57,7 +58,7 @@ class OTAHead(AnchorHead):
         for level, (x, anchors, stride) in enumerate(zip(raw, self.anchors.numpy(), self.strides)):
             target, anchor, row, column = neighbours(grid_boxes(targets.boxes, stride), anchors, x.shape[2:4], reach)
             with no_grad():
-                found = x.detach()[targets.image[target], anchor, row, column]
+                found = x.detach()[index(x, targets.image[target], anchor, row, column)]
                 box = stretched(found[:, :4], anchors[anchor]).numpy() * np.float32(stride)
                 score = ops.sigmoid(found[:, 4:]).numpy()
             box[:, :2] += np.stack([column, row], 1) * np.float32(stride)

@@ -15,7 +15,7 @@ from ... import nn, ops
 from ...tape import no_grad
 from ...tensor import Tensor
 from .blocks import ConvNorm
-from .yolo import cells, like
+from .yolo import cells, index, like
 
 BINS = 16                          # a distance is the mean of a distribution over 0, 1, ... 15 cells
 TOP, ALPHA, BETA = 10, 0.5, 6.0    # cells for an object; what its score, and its overlap, count. TOOD: section 4.1
@@ -113,7 +113,8 @@ class DistributionHead(nn.Module):
         box = spread = like(0, scores)
         if len(cell):
             middles, strides = (like(part[cell], scores) for part in self.points(size))
-            logits, worth = ops.swapaxes(raw[0], 1, 2)[image, cell], like(worth, scores)
+            logits = ops.swapaxes(raw[0], 1, 2)[index(scores, image, cell)]
+            worth = like(worth, scores)
             want = like(targets.boxes[target], scores) / strides
             box = ops.sum((1.0 - ops.box_ciou(self.edges(logits, middles), want, pairwise=False)) * worth)
             distances = ops.concat([middles - want[:, :2], want[:, 2:] - middles], -1)
@@ -178,7 +179,7 @@ def distribution_focal_loss(logits, distances):
     distances = np.clip(distances.numpy(), 0, logits.shape[-1] - 1 - 0.01)
     lower = np.floor(distances)
     weight = like(distances - lower, logits)
-    chosen = Tensor(lower.astype(np.int64)[..., None])
+    chosen, = index(logits, lower.astype(np.int64)[..., None])
     log = ops.log_softmax(logits)
-    below, above = (ops.squeeze(ops.take_along_axis(log, index, -1), -1) for index in (chosen, chosen + 1))
+    below, above = (ops.squeeze(ops.take_along_axis(log, bins, -1), -1) for bins in (chosen, chosen + 1))
     return -(below * (1.0 - weight) + above * weight)

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 
 from ... import nn, ops
-from ...tensor import Tensor
 from .blocks import ConvNorm
 from .detector import Detector
 
@@ -131,5 +130,10 @@ def cells(height, width, middle=0.0):
 
 
 def like(array, tensor):
-    """An array as a Tensor of another one's dtype."""
-    return Tensor(np.asarray(array).astype(tensor.dtype))
+    """An array as a Tensor of another one's dtype, and where that one is."""
+    return ops.tensor(np.asarray(array), tensor.dtype, tensor.device)
+
+
+def index(tensor, *arrays):
+    """Arrays of whole numbers as an index of a Tensor: where that one is."""
+    return tuple([ops.tensor(array, device=tensor.device) for array in arrays])

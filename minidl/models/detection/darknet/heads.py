@@ -9,12 +9,7 @@ grid sensitivity"); Wang, Bochkovskiy, Liao 2020, "Scaled-YOLOv4", arXiv:2011.08
 import numpy as np
 
 from .... import ops
-from ....tensor import Tensor
-
-
-def beside(x, array):
-    """An array as a Tensor on the device of x, with its dtype."""
-    return Tensor(array.astype(x.dtype)).to(x.device)
+from ..yolo import like
 
 
 class Head:
@@ -50,7 +45,7 @@ class Head:
         o, corner, anchor = self.options, *self._grid(rows, grid)
         xy, wh = rows[..., :2], rows[..., 2:4]
         xy = (xy if o["new_coords"] else ops.sigmoid(xy)) * o["scale_x_y"] - (o["scale_x_y"] - 1) / 2
-        centre = (xy + corner) * beside(rows, np.array([size[1] / grid[1], size[0] / grid[0]]))
+        centre = (xy + corner) * like([size[1] / grid[1], size[0] / grid[0]], rows)
         wh = (ops.square(wh * 2.0) if o["new_coords"] else ops.exp(wh)) * anchor
         return xy, ops.concat([centre - wh * 0.5, centre + wh * 0.5], -1)
 
@@ -59,7 +54,7 @@ class Head:
         y, x = np.divmod(np.arange(grid[0] * grid[1]), grid[1])
         corner = np.tile(np.stack([x, y], -1), (len(self.mask), 1))
         anchor = np.repeat(self.anchors[self.mask], len(x), 0)
-        return beside(rows, corner), beside(rows, anchor)
+        return like(corner, rows), like(anchor, rows)
 
     def probabilities(self, numbers):
         """Of objects and classes, from what the map has for them."""

@@ -14,8 +14,7 @@ import numpy as np
 
 from .... import ops
 from ....tape import no_grad
-from ....tensor import Tensor
-from .heads import beside
+from ..yolo import index, like
 
 OVERLAP_LOSSES = {"iou": ops.box_iou_loss, "giou": ops.generalized_box_iou_loss, "diou": ops.distance_box_iou_loss,
                   "ciou": ops.complete_box_iou_loss}
@@ -86,8 +85,7 @@ def head_losses(head, x, targets, size):
     right = assign(head, targets, grid, size, rows.shape[-1] - 5)
     there = np.zeros(len(counts), bool)
     there[right.rows] = True
-    at = Tensor(right.rows).to(x.device)
-    answers, offsets, boxes = (ops.take(part, at, 0) for part in (rows, offsets, boxes))
+    answers, offsets, boxes = (ops.take(part, *index(x, right.rows), 0) for part in (rows, offsets, boxes))
     classes = right.classes * (1 - o["label_smooth_eps"]) + o["label_smooth_eps"] / 2
     return {"box": _box_loss(head, offsets, answers[:, 2:4], boxes, right),
             "objectness": _entropy(head, rows[:, 4], there, counts | there) * o["obj_normalizer"],
@@ -101,7 +99,7 @@ def _near(boxes, targets, threshold):
         for i in np.unique(targets.image):
             objects = targets.boxes[targets.image == i]
             for part in np.split(objects, range(MOST, len(objects), MOST)):
-                overlap = ops.box_iou(boxes[int(i)].detach(), beside(boxes, part))
+                overlap = ops.box_iou(boxes[int(i)].detach(), like(part, boxes))
                 found[i] |= (ops.max(overlap, 1) > threshold).numpy()
     return found
 
@@ -110,15 +108,15 @@ def _box_loss(head, offsets, sizes, boxes, right):
     """Of the places (S, 2), the numbers for sizes (S, 2), and the boxes (S, 4) of the rows that answer."""
     o = head.options
     if o["iou_loss"] != "mse":
-        return OVERLAP_LOSSES[o["iou_loss"]](boxes, beside(boxes, right.boxes), reduction="sum") * o["iou_normalizer"]
+        return OVERLAP_LOSSES[o["iou_loss"]](boxes, like(right.boxes, boxes), reduction="sum") * o["iou_normalizer"]
     places, ratios = right.places[:, :2], right.places[:, 2:]
     wanted = np.sqrt(ratios) / 2 if o["new_coords"] else np.log(ratios)
-    off = offsets - beside(offsets, places), sizes - beside(sizes, wanted)
+    off = offsets - like(places, offsets), sizes - like(wanted, sizes)
     return sum(ops.sum(ops.square(part)) for part in off) * 0.5
 
 
 def _entropy(head, numbers, wanted, counts=None):
     """Binary cross-entropy, summed where it counts, of what the map has for probabilities."""
     entropy = ops.binary_cross_entropy if head.options["new_coords"] else ops.binary_cross_entropy_with_logits
-    weight = None if counts is None else beside(numbers, counts)
-    return entropy(numbers, beside(numbers, wanted), weight, reduction="sum")
+    weight = None if counts is None else like(counts, numbers)
+    return entropy(numbers, like(wanted, numbers), weight, reduction="sum")
