@@ -51,11 +51,13 @@ def test_anchors_answer_as_by_brute_force():
 
 def test_two_maps_learn_too():
     model = YOLOv3(YOLOv3Config("tiny", width=1 / 16, num_classes=1, anchors=((8, 8, 16, 16), (20, 20, 40, 40))))
-    losses = model(Tensor(rng.random((2, 3, 32, 64), np.float32)),
-                   [{"boxes": [[3, 3, 20, 20], [5, 5, 5, 5]], "labels": [0, 0]}, {"boxes": [], "labels": []}])
+    images = Tensor(rng.random((2, 3, 32, 64), np.float32))
+    losses = model(images, [{"boxes": [[3, 3, 20, 20], [5, 5, 5, 5]], "labels": [0, 0]}, {"boxes": [], "labels": []}])
     assert losses["classes"].item() == 0 and losses["box"].item() > 0
     sum(losses.values()).backward()
     assert all(np.isfinite(p.grad.numpy()).all() for p in model.parameters())
+    predictions = model.head.predictions(model.forward_raw(images)).numpy()
+    assert (predictions[..., 5] > 0.999).all() and predictions[..., 4].max() < 0.1       # (every object is of the class)
 
 
 def test_a_new_head_for_other_classes():

@@ -34,12 +34,15 @@ class AnchorHead(nn.Module):
         self.m = nn.ModuleList(self.convolution(c, stride) for c, stride in zip(channels, strides))
 
     def convolution(self, channels, stride):
-        """That of a map; 8 objects are expected on an image of 640 pixels squared, all classes alike."""
+        """That of a map; 8 objects are expected on an image of 640 pixels squared, all classes alike.
+
+        One class alone, of which no loss tells anything, is that of every object.
+        """
         conv = nn.Conv2d(channels, len(self.pixels[0]) // 2 * (5 + self.num_classes), 1)
         if not nn.parameter.is_placeholder(conv.bias.data):
             bias = conv.bias.numpy().reshape(-1, 5 + self.num_classes).copy()
             bias[:, 4] += math.log(8 / (640 / stride) ** 2)
-            bias[:, 5:] += math.log(0.6 / (self.num_classes - 0.6)) if self.num_classes > 1 else 0.0
+            bias[:, 5:] += math.log(0.6 / (self.num_classes - 0.6)) if self.num_classes > 1 else CERTAIN
             conv.bias.assign(Tensor(bias.reshape(-1)))
         return conv
 
@@ -95,6 +98,7 @@ class AnchorHead(nn.Module):
         return {name: part * gain for name, part, gain in zip(("box", "objectness", "classes"), parts, self.gains)}
 
 
+CERTAIN = 12.0                     # the sigmoid of it is 1 but for 6e-6
 BALANCE = 4.0, 1.0, 0.4            # of the maps' objectness: the finest has most cells, and most of them are empty
 RATIO = 4.0                        # an anchor stands for boxes up to so many times as wide, or high, and as narrow
 
