@@ -240,6 +240,8 @@ def test_refusals_say_what_is_wrong(arguments, error, said):
 def test_settings_are_checked():
     with pytest.raises(ArgumentError, match="selection: expected some of score_threshold"):
         mask_rcnn().eval()([IMAGE], score_treshold=0.5)
+    with pytest.raises(ArgumentError, match="max_detections: expected an integer, at least 0"):
+        mask_rcnn().eval()([IMAGE], max_detections=-1)
     for wrong in {"norm": "none"}, {"trainable_layers": 6}, {"anchor_sizes": ((8,),)}, {"in_channels": 1}:
         with pytest.raises(ArgumentError, match="FasterRCNNConfig"):
             FasterRCNNConfig().replace(**wrong)

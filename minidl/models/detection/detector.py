@@ -15,7 +15,7 @@ import numpy as np
 from ... import ops
 from ...data.image import fitted
 from ...dtypes import is_float
-from ...errors import ArgumentError, DTypeError, ShapeError, message
+from ...errors import ArgumentError, DTypeError, ShapeError, message, number
 from ...tensor import Tensor
 from ..config import near
 from ..model import Model
@@ -40,6 +40,9 @@ class Selection:
     max_detections: int = 300
     multi_label: bool = False
     class_agnostic: bool = False
+
+    def __post_init__(self):
+        number("detect", "max_detections", self.max_detections, 0, whole=True)
 
     def replace(self, **changes):
         """This one with other values.
@@ -83,7 +86,7 @@ class Frame(NamedTuple):
 
     def enter_masks(self, masks, count, size):
         """Masks (count, height, width) of the image -> (count, *size) bool of the frame: of the nearest pixel."""
-        if masks.size != count * self.size[0] * self.size[1]:
+        if masks.shape != (count, *self.size) and (masks.size or count):
             expected = f"({count}, {', '.join(map(str, self.size))})"
             raise ShapeError(message("Detector", "masks", expected, masks.shape))
         masks = masks.reshape(count, *self.size).astype(bool)
@@ -160,6 +163,8 @@ class Detector(Model):
 
     def losses(self, images, targets):
         """{name: loss ()} of images and targets, as `forward` takes them, in whichever mode the network is."""
+        if not len(images):
+            raise ArgumentError(message(type(self).__name__, "images", "at least one, for training", "none"))
         (_, batch, frames), = self._batches(images, square=True)
         targets = self._framed(targets, frames, batch.shape[2:])
         return self.loss([_whole(x) for x in self.forward_raw(batch)], targets, batch.shape[2:])
@@ -217,10 +222,13 @@ class Detector(Model):
 
     def _objects(self, i, target):
         """(boxes (n, 4) float32, labels (n) int64) of an image's target, on the host."""
+        if not {"boxes", "labels"} <= target.keys():
+            raise ArgumentError(message(type(self).__name__, f"targets[{i}]", "boxes and labels",
+                                        ", ".join(target) or "nothing"))
         boxes, labels = _host(target["boxes"]).astype(np.float32), _host(target["labels"])
         if not boxes.size and not labels.size:
             return np.zeros((0, 4), np.float32), np.zeros(0, np.int64)
-        if boxes.shape != (len(labels), 4) or labels.ndim != 1 or not np.isfinite(boxes).all():
+        if labels.ndim != 1 or boxes.shape != (len(labels), 4) or not np.isfinite(boxes).all():
             raise ShapeError(message(type(self).__name__, f"targets[{i}]", "boxes (n, 4), finite, and labels (n)",
                                      f"boxes {boxes.shape}, labels {labels.shape}"))
         classes = self.config.num_classes

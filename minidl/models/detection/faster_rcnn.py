@@ -10,7 +10,7 @@ Differs from the papers: sizes and rules as of torchvision's published networks;
 """
 from dataclasses import dataclass
 
-from ...errors import ArgumentError, message
+from ...errors import ArgumentError, message, number
 from ..config import ModelConfig, near
 from ..model import Model
 from ..registry import family
@@ -162,7 +162,9 @@ class FasterRCNN(Model):
         if unknown:
             raise ArgumentError(message(type(self).__name__, "selection", f"some of {', '.join(SELECTION)}",
                                         ", ".join(unknown), near(unknown.pop(), SELECTION)))
-        return self.detect(images, {name: getattr(self.config, name) for name in SELECTION} | selection)
+        chosen = {name: getattr(self.config, name) for name in SELECTION} | selection
+        number("detect", "max_detections", chosen["max_detections"], 0, whole=True)
+        return self.detect(images, chosen)
 
     def losses(self, images, targets):
         """{name: loss ()} of images and targets, as `forward` takes them."""

@@ -80,8 +80,6 @@ def _any_of(count):
     return int(random.integers(np, random.default().next_key(), (), 0, count))
 
 
-
-
 def _fitted(shape, short, long):
     """(height, width) of an image of a shape, its sides not over these."""
     scale = min(short / min(shape), long / max(shape))
@@ -131,7 +129,7 @@ def _target(i, target, batch, num_classes, masks):
 
 def _masks(i, masks, count, kept, batch):
     """(n, h, w), 0 or 1, of the size that image i has in the batch."""
-    if masks.shape != (count, *batch.shapes[i]) and masks.size:
+    if masks.shape != (count, *batch.shapes[i]) and (masks.size or count):
         expected = f"masks {(count, *batch.shapes[i])}, one for each box, of the image's size"
         raise ShapeError(message("prepare_targets", f"targets[{i}]", expected, masks.shape))
     masks = masks.reshape(count, *batch.shapes[i])[kept]
