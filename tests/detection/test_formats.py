@@ -162,7 +162,8 @@ def test_a_line_that_is_wrong_is_named(made, line, said, tmp_path):
     ("train: images\nnames: [a, '']", r"names\[1\]"), ("train: images\nnames: [a]\nnc: 2", "nc: expected 1"),
     ("train: images\nnames:\n  0: a\n  2: b", "labels 0 to 1"), ("train: images", "names: expected a list"),
     ("train: images\nnames: [a, b", r"\.yaml:2: expected key: value"), ("a: 1\na: 2", "a again"),
-    ("a: 1\n  - 2", r"\.yaml:2"), ("train: nowhere\nnames: [a]", "nowhere"), ("what", r"\.yaml:1")])
+    ("a: 1\n  - 2", r"\.yaml:2"), ("train: nowhere\nnames: [a]", "nowhere"), ("what", r"\.yaml:1"),
+    ("-" + " " * 9999 + "x#y", r"\.yaml:1"), ("train: images\nnames: [" + " " * 9999 + "x{]", r"\.yaml:2")])
 def test_a_description_that_is_wrong_is_named(tmp_path, text, said):
     (tmp_path / "d.yaml").write_text(text)
     with pytest.raises(ArgumentError, match=said):
@@ -171,12 +172,14 @@ def test_a_description_that_is_wrong_is_named(tmp_path, text, said):
 
 def test_forms_of_descriptions(tmp_path):
     (tmp_path / "d.yaml").write_text(
-        "# a comment\npath: ../some folder  # where\nnc: 3\nx: 1.5\nempty:\n"
+        "---\n# a comment\npath: ../some folder  # where\nnc: 3\nx: 1.5\nempty: # nothing\n"
         "flow: [a, 'b, c', \"d\", 4,]\ntable: {0: a, 1: 'b c'}\n"
-        "list:\n- one\n- two # second\nnames:\n  0: person\n  1: \"traffic light\"\n")
+        "list:\n- one\n- two # second\ndownload: |\n  from a import b\n\n  # c\n"
+        "long: ['a #b', # first\n  c,\n]\nnames: # of all\n  0: person\n  1: \"traffic light\"\n")
     assert read_description(tmp_path / "d.yaml") == {
         "path": "../some folder", "nc": 3, "x": 1.5, "empty": None, "flow": ["a", "b, c", "d", 4],
-        "table": {0: "a", 1: "b c"}, "list": ["one", "two"], "names": {0: "person", 1: "traffic light"}}
+        "table": {0: "a", 1: "b c"}, "list": ["one", "two"], "download": None,
+        "long": ["a #b", "c"], "names": {0: "person", 1: "traffic light"}}
 
 
 @MUTATED

@@ -1,7 +1,8 @@
 """The few forms of YAML that descriptions of data sets are written in: values, lists and tables by name.
 
     path: ../shapes            # comments
-    names: [disc, "square"]    # or {0: disc, 1: square}; or below it, indented, `- disc` or `0: disc`
+    names: [disc, "square"]    # or {0: disc, 1: square}, over several lines; or below it `- disc`, or `  0: disc`
+    download: |                # text of several lines, indented: passed over
 
 Source: yaml.org, YAML 1.2, chapters 6 to 8, of which this is a part.
 """
@@ -11,10 +12,13 @@ from pathlib import Path
 from ...errors import ArgumentError, message
 
 _QUOTED = r"""(?:"[^"]*"|'[^']*')"""
-_PLAIN = r"""[^\s#,\[\]{}"'][^,\[\]{}"'#]*?"""
+_WORD = r"""[^\s#,\[\]{}"']+"""
+_PLAIN = rf"{_WORD}(?:\s+{_WORD})*"
 _ITEM = re.compile(rf"\s*({_QUOTED}|{_PLAIN})\s*(?:,|$)")
 _PAIR = re.compile(rf"\s*({_QUOTED}|[^\s:,]+)\s*:\s*({_QUOTED}|{_PLAIN})\s*(?:,|$)")
-_LINE = re.compile(rf"(\s*)(?:-\s+({_QUOTED}|[^#]+?)|({_QUOTED}|[^\s:#]+)\s*:(?:\s+(.*?))?)\s*(?:\s#.*)?$")
+_LINE = re.compile(rf"(\s*)(?:-\s+(\S.*)|({_QUOTED}|[^\s:#]+)\s*:(?:\s+(.+))?)$")
+_BARE = re.compile(rf"(?:(?<![^\s,:\[{{]){_QUOTED}|\S|\s+(?=[^\s#]))*")           # (a # behind a space begins a comment)
+_OPEN, _BLOCK = re.compile(r"[^\s#:]+\s*:\s+[\[{]"), re.compile(r"[|>][+-]?")
 
 
 def read_description(path):
@@ -29,9 +33,10 @@ def read_description(path):
     except (OSError, ValueError) as error:
         raise ArgumentError(message("read_description", path, "a text file", error)) from error
     found: dict = {}
-    last = None
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or line.lstrip().startswith("#"):
+    last, in_block = None, False
+    for number, line in _whole(lines):
+        in_block = in_block and line[0].isspace()
+        if in_block:
             continue
         parts = _LINE.match(line)
         try:
@@ -39,10 +44,10 @@ def read_description(path):
                 raise ValueError
             indent, item, key, value = parts.groups()
             if item is None and not indent:
-                last = _scalar(key)
+                last, in_block = _scalar(key), bool(_BLOCK.fullmatch(value or ""))
                 if last in found:
                     raise ValueError(f"{last} again")
-                found[last] = _value(value)
+                found[last] = None if in_block else _value(value)
             else:
                 _below(found, last, item, key, value)
         except ValueError as error:
@@ -50,6 +55,22 @@ def read_description(path):
             raise ArgumentError(message("read_description", f"{path}:{number}", expected,
                                         str(error) or repr(line))) from error
     return found
+
+
+def _whole(lines):
+    """(number, line) of those that say something, without comments; one goes on until its bracket is closed."""
+    whole, parts = 0, []
+    for number, line in enumerate(lines, 1):
+        line = "" if line.lstrip().startswith("#") else _BARE.match(line).group()
+        if line in ("", "---"):
+            continue
+        whole = whole if parts else number
+        parts.append(line)
+        if not _OPEN.match(parts[0]) or line.endswith(("]", "}")):
+            yield whole, " ".join(parts)
+            parts = []
+    if parts:
+        yield whole, " ".join(parts)
 
 
 def _below(found, key, item, inner, value):
