@@ -36,8 +36,8 @@ class Video:
 
     def __init__(self, path):
         self.path, cv2 = Path(path), opencv("Video")
-        capture = cv2.VideoCapture(str(path))
-        if not Path(path).is_file() or not capture.isOpened():
+        capture = cv2.VideoCapture(str(path)) if self.path.is_file() else None      # (OpenCV would ask the network)
+        if capture is None or not capture.isOpened():
             raise ArgumentError(message("Video", "path", "a video file", path))
         self.rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
         capture.release()

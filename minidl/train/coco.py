@@ -191,6 +191,7 @@ def _objects(given, kind, is_truth):
         boxes = parts["boxes"] = parts["boxes"].astype(np.float64).reshape(-1, 4)
         own = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     parts["area"] = parts["area"].astype(np.float64) if is_truth and "area" in parts else own
+    parts["labels"] = parts["labels"].astype(np.int64)                                   # ([] has floats)
     parts["crowd"] = parts["crowd"].astype(bool) if "crowd" in parts else np.zeros(n, bool)
     return parts
 

@@ -136,6 +136,9 @@ def test_videos_are_read_painted_and_written(things, tmp_path, monkeypatch):
                            f"out={tmp_path / 'p'}", "--json"))["images"]
     assert [one["frame"] for one in found] == [0, 1, 2] and found[0]["painted"].endswith("v.mp4")
     assert len(list(Video(found[0]["painted"]))) == 3 and Video(found[0]["painted"]).rate == 10
+    with monkeypatch.context() as patch:
+        patch.setattr(Video, "__iter__", lambda self: iter(()))
+        assert "0 images" in run("predict", f"model={things / 'YOLOv8'}", f"source={tmp_path / 'v.mp4'}", "save=false")
     (tmp_path / "w.mp4").write_bytes(b"none")
     with pytest.raises(ArgumentError, match=r"\[Video\] path: .*w.mp4"):
         Video(tmp_path / "w.mp4")
@@ -151,8 +154,13 @@ def test_sources_are_files_folders_patterns_and_lists(things, tmp_path):
     for wrong in (tmp_path / "none.png", f"{tmp_path}/*.jpg", tmp_path / "x"):
         with pytest.raises(ArgumentError, match=r"\[detect predict\] source"):
             sources(wrong)
-    paths = [p.name for p in outputs([Source(tmp_path / n) for n in ("a/x.png", "b/x.jpg", "y.png")], tmp_path)]
+    paths = [p.name for p in outputs([Source(tmp_path / n) for n in ("a/x.png", "b/x.jpg", "y.png")], tmp_path / "out")]
     assert paths == ["x.png", "x-2.png", "y.png"]
+    (own,) = outputs(sources(things / "val" / "0.png"), things / "val")
+    assert own.name == "0-2.png"                                               # (not over what it was painted on)
+    (tmp_path / "l.txt").write_bytes(b"\xff.png")
+    with pytest.raises(ArgumentError, match="source: expected a list of files"):
+        sources(tmp_path / "l.txt")
 
 
 def test_painting_shows_what_was_found():
@@ -172,6 +180,7 @@ def test_painting_shows_what_was_found():
     (["source=a"], "model: expected model=VALUE, got none"), (["model"], "'model': expected key=value"),
     (["model=a", "source=b", "cnf=1"], "cnf: .*Did you mean conf"),
     (["model=a", "source=b", "conf=x"], "conf: .*a number"), (["model=a", "source=b", "conf=nan"], "conf: .*'nan'"),
+    (["model=a", "source=b", "conf=inf"], "conf: .*'inf'"),
     (["model=a", "source=b", "imgsz=6.5"], "imgsz: .*whole"),
     (["model=a", "model=b"], "model: expected a key once"),
     (["model=a", "source=b", "save=maybe"], "save: expected true or false"),

@@ -108,6 +108,10 @@ def test_a_resumed_metric_goes_on(tmp_path):
     second.update(outputs[1:], targets[1:])
     whole.update(outputs, targets)
     assert second.summary() == whole.summary()
+    missed = CocoMetric()
+    missed.update([{"boxes": [], "labels": [], "scores": []}], [{"boxes": np.ones((1, 4)), "labels": [4]}])
+    first.load_state_dict(missed.state_dict())
+    assert list(first.wanted) == [4]
 
 
 def test_refusals_name_the_part():

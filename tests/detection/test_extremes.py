@@ -50,5 +50,6 @@ def check(kind, which, device):
     measured = run.evaluate([(images, targets)])
     assert all(-1 <= value <= 1 for value in measured.values()) and "map" in measured
     empty = CocoMetric()
-    empty.update(model.eval()([ml.tensor(np.zeros((3, 33, 70), "f4"), device=device)], score_threshold=0.999), [made(0)[1]])
+    image = ml.tensor(np.zeros((3, 33, 70), "f4"), device=device)
+    empty.update(model.eval()([image], score_threshold=0.999), [made(0)[1]])
     assert empty.compute() == -1

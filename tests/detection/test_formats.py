@@ -77,6 +77,9 @@ def test_yolo_comes_back(made, tmp_path):
     with pytest.raises(ArgumentError, match="one polygon of each object"):
         write_yolo({"train": DetectionDataset(("a",), [AnnotatedImage(dataset.images[0].file, (12, 16), (
             Annotation((0, 0, 1, 1), 0),))])}, tmp_path, outlines=True)
+    with pytest.raises(ArgumentError, match="names of their own, got .*3.jpg"):   # (both: labels/train/3.txt)
+        write_yolo({"train": DetectionDataset(("a", "b"), [dataset.images[0], AnnotatedImage(
+            dataset.images[0].file.with_suffix(".jpg"), (12, 16))])}, tmp_path / "twice")
     outlined = DetectionDataset(("a", "b"), [dataset.images[0]])
     write_yolo({"train": outlined}, tmp_path, outlines=True)
     got = read_yolo(tmp_path / "data.yaml", masks=True)[0][1]
@@ -87,11 +90,17 @@ def test_a_list_of_files_is_a_split(made, tmp_path):
     root, _ = made
     (tmp_path / "val.txt").write_text("images/val/3.png\n\nimages/val/5.png\n")
     (tmp_path / "list.yaml").write_text(f"path: {root}\nval: {tmp_path / 'val.txt'}\ntest: [images/val, images/train]\n"
-                                        "names: [a, b]")
+                                        "names: {'0': a, 1: b}")
     assert len(read_yolo(tmp_path / "list.yaml", "val")) == 2 and len(read_yolo(tmp_path / "list.yaml", "test")) == 6
     (tmp_path / "val.txt").write_text("images/val/3.png\nimages/val/3.png\n")
     with pytest.raises(ArgumentError, match="val.txt:2: .* again"):
         read_yolo(tmp_path / "list.yaml", "val")
+
+
+def test_an_image_too_large_to_open_is_refused(made, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(ArgumentError, match="expected an image, got .*3.png: .*decompression bomb"):
+        read_yolo(made[0] / "data.yaml")
 
 
 MUTATED = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -107,6 +116,8 @@ COCO = [("annotations/0/bbox", [2, 1, 15.5, 9], r"annotations\[0\] \(id 1\): bbo
         ("annotations/0/category_id", 0, "category_id: expected one of 2"),
         ("annotations/1/id", 1, r"annotations\[1\]: id: expected a new one, got 1 again"),
         ("annotations/1/segmentation/counts", "0", r"annotations\[1\].*segmentation: .*sum to 192, got a sum of 0"),
+        ("annotations/1/segmentation/size", 12, r"size: expected \[12, 16\]"),
+        ("annotations/1/segmentation/counts", "\ud800", "compressed RLE"),
         ("annotations/0/segmentation", [[1, 2, 3]], "three corners"), ("annotations/0/area", -1, "area"),
         ("images/1/id", 3, r"images\[1\]: id: .*3 again"),
         ("images/0/file_name", "no.png", "no.png, which is not there"),

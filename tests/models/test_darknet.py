@@ -376,6 +376,8 @@ def test_names_stand_beside_a_cfg(tmp_path):
     model.write_files(tmp_path / "pets")
     again = network("predict", str(tmp_path / "pets.cfg"), str(tmp_path / "pets.weights"), imgsz=96)
     assert again.labels == model.labels and again.config.image_size == 96
+    (tmp_path / "pets.names").write_text("cat\ndog\nox\n\n")
+    assert DarknetNetwork.from_files(tmp_path / "pets.cfg").labels == model.labels
     other = network("train", str(tmp_path / "pets.cfg"), str(tmp_path / "pets.weights"), classes=["cow"])
     assert other.labels == ("cow",) and other.config.num_classes == 1
     (tmp_path / "pets.names").write_text("cat\n")

@@ -118,7 +118,7 @@ def test_selection():
     (lambda m: m(images((8, 8)), [{"boxes": [[0, 0, 1]], "labels": [0]}]), ShapeError, r"targets\[0\]"),
     (lambda m: m(images((8, 8)), [{"boxes": [[0, 0, 1, np.inf]], "labels": [0]}]), ShapeError, "finite"),
     (lambda m: m(images((8, 8)), [{"boxes": [[0, 0, 1, 1]], "labels": [2]}]), ArgumentError, r"\[0, 2\)"),
-    (lambda m: m(images((8, 8)), [{"labels": [0]}]), ArgumentError, r"targets\[0\]: expected boxes and labels, got lab"),
+    (lambda m: m(images((8, 8)), [{"labels": [0]}]), ArgumentError, r"targets\[0\]: expected boxes and labels"),
     (lambda m: m(images((8, 8)), [{"boxes": [[0, 0, 1, 1]], "labels": 0}]), ShapeError, r"labels \(\)"),
     (lambda m: m(images((8, 4)), [{"boxes": [[0, 0, 1, 1]], "labels": [0], "masks": np.ones((4, 8, 1))}]), ShapeError,
      r"masks: expected \(1, 8, 4\)"),

@@ -57,7 +57,7 @@ def test_two_maps_learn_too():
     sum(losses.values()).backward()
     assert all(np.isfinite(p.grad.numpy()).all() for p in model.parameters())
     predictions = model.head.predictions(model.forward_raw(images)).numpy()
-    assert (predictions[..., 5] > 0.999).all() and predictions[..., 4].max() < 0.1       # (every object is of the class)
+    assert (predictions[..., 5] > 0.999).all() and predictions[..., 4].max() < 0.1  # (any object is of the class)
 
 
 def test_a_new_head_for_other_classes():

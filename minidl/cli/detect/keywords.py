@@ -1,5 +1,6 @@
 """Arguments in the form key=value."""
 import dataclasses
+import math
 import re
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def _value(command, key, kind, text):
     make, expected = KINDS[name]
     try:
         value = make(text)
-        if value != value:                             # (nan)
+        if isinstance(value, float) and not math.isfinite(value):
             raise ValueError
         return value
     except (ValueError, KeyError):

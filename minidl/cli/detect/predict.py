@@ -63,22 +63,23 @@ def predict(arguments: list[str] = typer.Argument(None, metavar="KEY=VALUE...", 
                 told.append(result)
                 if not as_json:
                     print(line(result))
-    rate = len(told) / max(seconds, 1e-9)
+    rate, each = len(told) / max(seconds, 1e-9), 1000 * seconds / max(len(told), 1)
     if as_json:
         print(json.dumps({"images": told, "frames_per_second": rate}))
     else:
-        print(f"{len(told)} images, {rate:.1f} frames a second ({1000 / rate:.1f} ms each, reading and painting aside)")
+        print(f"{len(told)} images, {rate:.1f} frames a second ({each:.1f} ms each, reading and painting aside)")
 
 
 def outputs(files, folder):
-    """A path in a folder for what is painted of each Source: its name, with a number where several have it."""
-    found: dict = {}
+    """A path in a folder for what is painted of each Source: its name, with a number where another or a Source has it."""
+    found, taken = [], {source.path.resolve() for source in files}
     for source in files:
         stem, number = source.path.stem, 1
-        while (name := f"{stem}{f'-{number}' if number > 1 else ''}{source.kind}") in found:
+        while (path := folder / f"{stem}{f'-{number}' if number > 1 else ''}{source.kind}").resolve() in taken:
             number += 1
-        found[name] = folder / name
-    return list(found.values())
+        taken.add(path.resolve())
+        found.append(path)
+    return found
 
 
 def _found(detector, source, painted, given):

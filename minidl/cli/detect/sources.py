@@ -43,7 +43,7 @@ def sources(text):
         images = [p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES]
         files = (image_files(path) if images or not videos else []) + videos
     elif path.suffix == ".txt" and path.is_file():
-        files = [Path(line.strip()) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        files = _listed(path)
     elif has_magic(str(text)) and not path.exists():
         files = [Path(p) for p in sorted(glob(str(text), recursive=True)) if Path(p).is_file()]
     else:
@@ -51,6 +51,15 @@ def sources(text):
     if not files:
         raise ArgumentError(message("detect predict", "source", "images or videos", f"{text}, where there are none"))
     return [_open(file) for file in files]
+
+
+def _listed(path):
+    """The paths in a .txt file."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise ArgumentError(message("detect predict", "source", "a list of files", f"{path}: {error}")) from error
+    return [Path(line.strip()) for line in lines if line.strip()]
 
 
 def _open(file):

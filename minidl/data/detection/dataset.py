@@ -101,11 +101,12 @@ def image_size(path):
         ArgumentError: it is no image.
         DeviceError: Pillow is not installed.
     """
+    Image = pillow("image_size").Image
     try:
-        with pillow("image_size").Image.open(path) as image:
+        with Image.open(path) as image:
             width, height = image.size
             lying = image.getexif().get(0x0112, 1) >= 5          # (the camera was turned: EXIF 2.3, Orientation)
-    except (OSError, ValueError, SyntaxError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _wrong("path", "an image", f"{path}: {error}") from error
     return (width, height) if lying else (height, width)
 

@@ -17,7 +17,7 @@ _PLAIN = rf"{_WORD}(?:\s+{_WORD})*"
 _ITEM = re.compile(rf"\s*({_QUOTED}|{_PLAIN})\s*(?:,|$)")
 _PAIR = re.compile(rf"\s*({_QUOTED}|[^\s:,]+)\s*:\s*({_QUOTED}|{_PLAIN})\s*(?:,|$)")
 _LINE = re.compile(rf"(\s*)(?:-\s+(\S.*)|({_QUOTED}|[^\s:#]+)\s*:(?:\s+(.+))?)$")
-_BARE = re.compile(rf"(?:(?<![^\s,:\[{{]){_QUOTED}|\S|\s+(?=[^\s#]))*")           # (a # behind a space begins a comment)
+_BARE = re.compile(rf"(?:(?<![^\s,:\[{{]){_QUOTED}|\S|\s+(?=[^\s#]))*")       # (a # behind a space begins a comment)
 _OPEN, _BLOCK = re.compile(r"[^\s#:]+\s*:\s+[\[{]"), re.compile(r"[|>][+-]?")
 
 

@@ -76,9 +76,9 @@ class RLE:
             return cls.from_polygons(segmentation, size)
         if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
             raise _wrong("segmentation", "polygons, or an RLE with size and counts", repr(segmentation)[:60])
-        if list(segmentation["size"]) != list(size):
-            raise _wrong("size", f"{list(size)}, that of the image", segmentation["size"])
-        counts = segmentation["counts"]
+        told, counts = segmentation["size"], segmentation["counts"]
+        if not isinstance(told, (list, tuple)) or tuple(told) != tuple(size):
+            raise _wrong("size", f"{list(size)}, that of the image", told)
         counts = decompress(counts) if isinstance(counts, (str, bytes)) else _whole(counts)
         pixels = size[0] * size[1]
         outside = counts[(counts < 0) | (counts > pixels)]
@@ -208,7 +208,8 @@ def decompress(text):
     Raises:
         ArgumentError: it is none.
     """
-    codes = np.frombuffer(text.encode() if isinstance(text, str) else text, np.uint8).astype(np.int64) - 48
+    text = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    codes = np.frombuffer(text, np.uint8).astype(np.int64) - 48
     if not len(codes):
         return codes
     last = codes & 32 == 0

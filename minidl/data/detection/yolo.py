@@ -50,9 +50,10 @@ def read_yolo(path, split="train", masks=False):
 def _names(path, told):
     names = told.get("names")
     if isinstance(names, dict):
-        if sorted(map(str, names)) != sorted(map(str, range(len(names)))):
+        by_label, labels = {str(label): name for label, name in names.items()}, [str(i) for i in range(len(names))]
+        if by_label.keys() != set(labels):
             raise _wrong(f"{path}: names", f"labels 0 to {len(names) - 1}", ", ".join(map(str, names)))
-        names = [names[i] for i in range(len(names))]
+        names = [by_label[label] for label in labels]
     if not isinstance(names, list):
         raise _wrong(f"{path}: names", "a list of classes, or a table by label", repr(names))
     names = check_classes(f"{path}: names", [name if name is None else str(name) for name in names])
@@ -144,9 +145,9 @@ def write_yolo(splits, folder, outlines=False):
         written = set()
         for one in dataset.images:
             copy = folder / "images" / name / one.file.name
-            if copy in written:
+            if labels_of(copy) in written:                       # (of a.png and a.jpg it would be the same)
                 raise _wrong(copy, "images with names of their own", f"{one.file} as well")
-            written.add(copy)
+            written.add(labels_of(copy))
             lines = [_line(one, thing, outlines) + "\n" for thing in one.objects if not thing.crowd]
             for path in copy, labels_of(copy):
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -167,7 +167,7 @@ class DarknetNetwork(Detector):
             load_weights(model, weights, new_head="num_classes" in config)
         names = Path(cfg).with_suffix(".names")
         if names.is_file() and "num_classes" not in config:
-            model.labels = tuple(read(names).splitlines())
+            model.labels = tuple(read(names).rstrip().splitlines())
             if len(model.labels) != model.config.num_classes:
                 expected = f"{model.config.num_classes} lines in {names}, a class each"
                 raise ArgumentError(message("darknet", "names", expected, len(model.labels)))
