@@ -71,7 +71,7 @@ def predict(arguments: list[str] = typer.Argument(None, metavar="KEY=VALUE...", 
 
 
 def outputs(files, folder):
-    """A path in a folder for what is painted of each Source: its name, with a number where another or a Source has it."""
+    """A path in a folder for what is painted of each Source: its name, with a number where that is taken."""
     found, taken = [], {source.path.resolve() for source in files}
     for source in files:
         stem, number = source.path.stem, 1
