@@ -100,7 +100,9 @@ def _step(moments):
     unit = MONTH_ENDS if all(m.day == monthrange(m.year, m.month)[1] for m in moments) else MONTHS
     if unit == MONTH_ENDS or len({m.day for m in moments}) == 1:
         months = [12 * m.year + m.month for m in moments]
-        return unit, Counter(b - a for a, b in zip(months, months[1:])).most_common(1)[0][0]
+        usual = Counter(b - a for a, b in zip(months, months[1:])).most_common(1)[0][0]
+        if usual:                                      # (or all are of one day)
+            return unit, usual
     seconds = Counter(round((b - a).total_seconds()) for a, b in zip(moments, moments[1:]))
     usual = seconds.most_common(1)[0][0]
     if usual == 86400 and seconds[3 * 86400] and all(m.weekday() < 5 for m in moments):
@@ -127,7 +129,7 @@ def read_series(path, column=None, time=None):
     """
     path = Path(path)
     head, rows = _table(path)
-    time = _time_column(path, head, rows, time)
+    time = _time_column(path, head, rows, time, column)
     column = _value_column(path, head, rows, column, time)
     values = [_number(path, line, column, row[head.index(column)]) for line, row in rows]
     if time is None:
@@ -169,11 +171,12 @@ def _table(path):
     return head, lines[1:]
 
 
-def _time_column(path, head, rows, time):
+def _time_column(path, head, rows, time, column):
     if time is not None:
         return _known(path, head, "time", time)
     named = [i for i, name in enumerate(head) if name.lower() in TIMES]
-    return next((head[i] for i in [*named, 0] if all(_moment(row[i]) for _, row in rows[:3])), None)
+    others = [i for i in [*named, 0] if head[i] != column and len(head) > 1]           # (numbers may look like years)
+    return next((head[i] for i in others if all(_moment(row[i]) for _, row in rows[:3])), None)
 
 
 def _value_column(path, head, rows, column, time):
@@ -241,6 +244,9 @@ def read_ts(path):
                                         error)) from error
         if series[-1].ndim != 2 or not label:
             raise ArgumentError(message("read_ts", f"{path}, line {line}", "channels and a label", repr(text[:40])))
+        if len(series[-1]) != len(series[0]):
+            expected = f"{len(series[0])} channels, as in the first series"
+            raise ArgumentError(message("read_ts", f"{path}, line {line}", expected, len(series[-1])))
         labels.append(label)
     if not series:
         raise ArgumentError(message("read_ts", "path", "series behind a line @data", f"none in {path}"))

@@ -18,7 +18,9 @@ CALENDARS = {"year": (["2001", "2002", "2003"], 1, ["2004", "2005"]),
              "weekday": (["2024-02-29", "2024-03-01", "2024-03-04", "2024-03-05", "2024-03-06"], 5,
                          ["2024-03-07", "2024-03-08"]),
              "hour": (["2024-02-29 22:00:00", "2024-02-29T23:00:00", "2024-03-01 00:00"], 24,
-                      ["2024-03-01 01:00:00", "2024-03-01 02:00:00"])}
+                      ["2024-03-01 01:00:00", "2024-03-01 02:00:00"]),
+             "hour of one day": ([f"2024-02-29 {hour}:00" for hour in range(20, 24)], 24,
+                                 ["2024-03-01 00:00:00", "2024-03-01 01:00:00"])}
 
 
 def table(path, head, *columns, separator=","):
@@ -45,6 +47,9 @@ def test_columns_are_chosen_by_name_or_because_there_is_one(tmp_path):
             read_series(path, **{"column": "a", name: "c"})
     alone = read_series(table(tmp_path / "n.csv", ["a"], "123"))
     assert alone.step is None and alone.season == 1 and alone.to_come(2) == (3, 4)
+    numbers = ["1250", "1180", "1300"]                 # no years
+    assert read_series(table(tmp_path / "n.csv", ["a"], numbers)).step is None
+    assert read_series(table(tmp_path / "n.csv", ["a", "b"], numbers, "123"), "a").step is None
 
 
 @pytest.mark.parametrize("text, problem", [
@@ -108,6 +113,7 @@ def test_labelled_series_are_read_and_padded(tmp_path):
         labelled(series, labels, ["a", "b"])
     for bad, problem in (("@data\n1,x:yes", "line 2: expected numbers"),
                          ("@data\n1,2:3:yes", "line 2: expected numbers"),
+                         ("@data\n1,2:3,4:yes\n1,2:no", "line 3: expected 2 channels, as in the first"),
                          ("@data\n1,2", "line 2: expected channels and a label"), ("1,2:yes", "none in")):
         path.write_text(bad)
         with pytest.raises(ArgumentError, match=problem):
