@@ -9,7 +9,7 @@ from os import fsdecode
 
 import numpy as np
 
-from ..errors import ArgumentError, DeviceError, MinidlError, message, number
+from ..errors import ArgumentError, DeviceError, MinidlError, ShapeError, message, number
 
 CROSSINGS, PASSED, BETA = 32, 0.94, 10.0               # of the sinc a side; of the lower rate's band; of the window
 LEAST_RATE, MOST_RATE = 100, 1_000_000
@@ -73,8 +73,16 @@ class Resampler:
 
 
 def resample(wave, old, new):
-    """A wave (T) at another rate: (ceil(T * new / old)), float32. As of Resampler."""
-    return Resampler(old, new)(np.asarray(wave, np.float32), last=True)
+    """A wave (T) at another rate: (ceil(T * new / old)), float32; at the same rate, the same wave.
+
+    Raises:
+        ShapeError: it has not one axis.
+        ArgumentError: a rate out of range.
+    """
+    wave, change = np.asarray(wave, np.float32), Resampler(old, new)
+    if wave.ndim != 1:
+        raise ShapeError(message("resample", "wave", "one axis (T)", wave.shape, "Several channels: one at a time."))
+    return wave if old == new else change(wave, last=True)
 
 
 @contextmanager
@@ -86,7 +94,7 @@ def _opened(path):
         raise DeviceError(message("read_audio", "soundfile", "the `audio` extra", "no such package",
                                   "pip install 'minidl[audio]'")) from error
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(fsdecode(path)) as file:
             file.seekable = lambda: False              # (it would seek after each read, and mp3 does not survive that)
             yield file
     except MinidlError:
@@ -108,7 +116,7 @@ def stream_audio(path, sample_rate=16000, seconds=BLOCK):
         ArgumentError: it is no such file, is damaged, or holds numbers that are not finite.
         DeviceError: `soundfile` is not installed.
     """
-    with _opened(fsdecode(path)) as file:
+    with _opened(path) as file:
         change = None if file.samplerate == sample_rate else Resampler(file.samplerate, sample_rate)
         while True:
             block = file.read(int(seconds * file.samplerate), "float32", always_2d=True)

@@ -2,13 +2,11 @@
 from dataclasses import fields
 from pathlib import Path
 
-import numpy as np
-
 from ..data.audio import resample
 from ..errors import ArgumentError, message
 from ..models.audio.checkpoints import load_hearing
 from ..models.audio.letters import LetterTranscriber
-from ..models.audio.transcription import Options, Transcriber
+from ..models.audio.transcription import Options, Transcriber, checked_wave
 from ..models.audio.wav2vec2 import Wav2Vec2ForCTC
 from ..models.audio.whisper import WhisperForConditionalGeneration
 from ..models.config import near
@@ -84,4 +82,4 @@ def _sound(given):
     wave, rate = given.get("raw", given.get("array")), given.get("sampling_rate")
     if wave is None or rate is None:
         raise ArgumentError(message("pipeline", "inputs", "raw and sampling_rate", ", ".join(map(str, given))))
-    return resample(np.asarray(wave), rate, 16000)
+    return resample(checked_wave(wave), rate, 16000)

@@ -1,5 +1,6 @@
 """What it takes to train a classifier of texts: where they are, and how they become batches."""
 import csv
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ def text_task(data, tokenizer, max_length=None, seed=0, share=0.2):
             classes. The message names the file and the line.
     """
     root = Path(data)
-    parts = [part for name in ("train", "val") for part in sorted(root.glob(f"{name}*"))] if root.is_dir() else []
+    parts = [part for name in ("train", "val") for part in sorted(root.glob(f"{name}*")) if part.stem == name]
     sets = [list(_texts(part)) for part in (parts if len(parts) == 2 else [root])]
     classes = sorted({label for _, label in sets[0]})
     if len(classes) < 2:
@@ -68,7 +69,7 @@ def _texts(path):
     """Yields (text, label) of a file with columns, or of a folder with a folder per class."""
     readers = {".csv": _columns, ".tsv": _columns, ".jsonl": _lines}
     if path.is_dir():
-        for file in sorted(path.glob("*/*")):
+        for file in sorted(path.glob("[!.]*/[!.]*")):  # (.DS_Store and its like are no texts)
             yield _read(file), file.parent.name
     elif path.suffix in readers and path.is_file():
         for line, row in readers[path.suffix](path):
@@ -84,21 +85,25 @@ def _texts(path):
 def _read(path):
     """A text file's; bytes that are not UTF-8 are replaced, as old mails need it."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return path.read_text(encoding="utf-8-sig", errors="replace")
     except OSError as error:
         raise ArgumentError(message("text_task", "data", f"to read {path}", error)) from error
 
 
 def _columns(path):
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        rows = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+    rows = csv.DictReader(io.StringIO(_read(path), newline=""), delimiter="\t" if path.suffix == ".tsv" else ",")
+    try:
         for row in rows:
             yield rows.line_num, row
+    except csv.Error as error:
+        expected = f"cells of at most {csv.field_size_limit()} characters, without NUL"
+        raise ArgumentError(message("text_task", f"{path}, behind line {rows.line_num}", expected, error)) from error
 
 
 def _lines(path):
-    for line, text in enumerate(_read(path).splitlines(), 1):
-        try:
-            yield line, json.loads(text)
-        except ValueError as error:
-            raise ArgumentError(message("text_task", f"{path}, line {line}", "a JSON object", error)) from error
+    for line, text in enumerate(_read(path).split("\n"), 1):            # (a text may hold other ends of lines)
+        if text.strip():
+            try:
+                yield line, json.loads(text)
+            except ValueError as error:
+                raise ArgumentError(message("text_task", f"{path}, line {line}", "a JSON object", error)) from error

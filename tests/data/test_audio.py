@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minidl.data.audio import Resampler, phases, read_audio, resample, stream_audio
-from minidl.errors import ArgumentError
+from minidl.errors import ArgumentError, ShapeError
 
 rng = np.random.default_rng(0)
 RATES = [(44100, 16000), (48000, 16000), (8000, 16000), (11025, 8000), (16001, 16000), (16000, 44100)]
@@ -87,6 +87,13 @@ def test_what_is_no_sound_is_said_to_be_none(tmp_path):
     for seconds in (0, 1 / 16000):
         soundfile.write(tmp_path / "short.wav", np.zeros(int(16000 * seconds)), 16000)
         assert len(read_audio(tmp_path / "short.wav")) == int(16000 * seconds)
+    for path in (3.5, None, ["a"]):
+        with pytest.raises(ArgumentError, match=r"\[read_audio\] path"):
+            read_audio(path)
+    with pytest.raises(ShapeError, match="one axis"):
+        resample(np.zeros((2, 9)), 16000, 8000)
+    wave = rng.standard_normal(50).astype("f4")
+    assert np.array_equal(resample(wave, 16000, 16000), wave)
     for rate in (0, -1, 16000.0, 10**9):
         with pytest.raises(ArgumentError, match=r"\[Resampler\] old"):
             Resampler(rate, 16000)

@@ -8,6 +8,7 @@ from minidl.errors import ArgumentError
 from minidl.models.text.bert import BertConfig, BertForMaskedLM
 from minidl.text import MaskTokens, PadBatch, train_tokenizer
 from minidl.train import Accuracy, TextTrainer
+from minidl.train.texts import text_task
 
 RNG = np.random.default_rng(0)
 WORDS = {"good": "fine great lovely happy bright".split(), "bad": "awful poor sad dark broken".split()}
@@ -49,6 +50,24 @@ def test_from_text_to_a_classifier(tmp_path):
     model.save_pretrained(tmp_path)
     found = ml.pipeline("text-classification", tmp_path)([text for text, _ in held_out])
     assert np.mean([f["label"] == ("bad", "good")[label] for f, (_, label) in zip(found, held_out)]) >= 0.95
+
+
+def test_texts_as_other_programs_write_them(tmp_path):
+    """Marks of byte order, empty lines, U+2028 in a text, files that only a file manager sees."""
+    t, put = train_tokenizer(["a b", "c d"] * 9, 40, "wordpiece"), lambda name, text: (tmp_path / name).write_text(text)
+    for name in ("train", "val", "training notes"):
+        for file in (tmp_path / name / "yes" / "1", tmp_path / name / "no" / "2", tmp_path / name / ".cache" / "3"):
+            file.parent.mkdir(parents=True)
+            file.write_text("a b")
+        (tmp_path / name / "no" / ".DS_Store").write_bytes(b"\x00\xff")
+    put("x.csv", "\ufefftext,label\n" + "a b,yes\nc,no\n" * 5)
+    put("x.jsonl", '{"text": "a\u2028b", "label": "yes"}\n\n{"text": "c", "label": "no"}\n\n' * 5)
+    for name, counts in (("x.csv", (8, 2)), ("x.jsonl", (8, 2)), ("", (2, 2))):
+        task = text_task(tmp_path / name, t, 8)
+        assert (len(task.train), len(task.validation)) == counts and task.classes == ("no", "yes")
+    put("long.csv", f"text,label\na,b\n{'a' * 200000},c\n")
+    with pytest.raises(ArgumentError, match=r"\[text_task\] .*long.csv, behind line 2: expected cells"):
+        text_task(tmp_path / "long.csv", t, 8)
 
 
 def test_batches_that_are_none():

@@ -202,7 +202,7 @@ def checked_wave(sound):
     """
     wave = np.asarray(sound.numpy() if isinstance(sound, Tensor) else sound)
     if wave.ndim != 1 or wave.dtype.kind not in "fiu":
-        raise ArgumentError(message("transcribe", "sound", "a wave (T), 16,000 numbers a second, in [-1, 1]",
+        raise ArgumentError(message("transcribe", "sound", "a wave (T), its numbers in [-1, 1]",
                                     f"{wave.dtype} {wave.shape}", "Several channels: take their mean."))
     if wave.dtype.kind != "f":
         raise ArgumentError(message("transcribe", "sound", "numbers in [-1, 1]", wave.dtype, "Divide them by 32768."))
