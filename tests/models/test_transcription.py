@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import minidl as ml
 from minidl.errors import ArgumentError
 from minidl.models.audio.alignment import Word, cheapest_walk, fitted, joined, tidy
-from minidl.models.audio.decoding import Search, Times, decode
+from minidl.models.audio.decoding import Decoded, Search, Times, decode
 from minidl.models.audio.spectrogram import log_mel
 from minidl.models.audio.subtitles import clock, written
 from minidl.models.audio.transcription import Segment, Transcriber
@@ -125,6 +125,7 @@ def test_a_spectrogram_in_pieces_is_that_of_the_whole(samples):
 @pytest.mark.parametrize("sound", ["noise", "silence", "clicks", "clipped", "empty", "one"])
 @pytest.mark.parametrize("options", [{}, {"word_timestamps": True, "language": "de", "beam_size": 2},
                                      {"no_speech_threshold": None, "temperatures": (0.0, 1.0), "task": "translate",
+                                      "max_initial_timestamp": None, "suppress_tokens": (3, 5),
                                       "condition_on_previous_text": False, "initial_prompt": "a b"}])
 def test_any_sound_has_a_transcript(model, tmp_path, sound, options):
     """It ends, its times are in order, and a file gives what its wave gives; the windows have one second each."""
@@ -145,6 +146,16 @@ def test_any_sound_has_a_transcript(model, tmp_path, sound, options):
         assert text.startswith(head) and text.count(" --> ") == (kind != "txt") * len(got.segments)
 
 
+def test_a_window_without_speech_changes_nothing_of_what_the_next_is_told(model, monkeypatch):
+    first, told = TOKENS.first_time, []
+    hear = Transcriber(model, tokens=TOKENS, language="en", initial_prompt="a", condition_on_previous_text=False)
+    windows = iter([Decoded([], "", -2.0, 0.9, 0.6), Decoded([first, 7, first + 5], "x", -0.1, 0.0, 0.0),
+                    Decoded([], "", -2.0, 0.9, 0.0)])
+    monkeypatch.setattr(hear, "decode", lambda encoded, prompt, previous: told.append([*previous]) or next(windows))
+    hear(np.zeros(3 * 16000))
+    assert told == [TOKENS.encode(" a"), TOKENS.encode(" a"), []]
+
+
 def test_subtitles():
     segment = Segment(0, 3661.5, 3662.0, " a --> b", (), 0.0, 0.0, 1.0, 0.0)
     assert list(written([segment], "srt"))[1] == "1\n01:01:01,500 --> 01:01:02,000\na -> b\n\n"
@@ -155,7 +166,11 @@ def test_refusals(model):
     with pytest.raises(ArgumentError, match="vocab_size"):
         Transcriber(model)
     for options, match in (({"language": "fr"}, "language: expected one of en, zh, de"), ({"task": "sing"}, "task"),
-                           ({"beam_size": 0}, "beam_size"), ({"temperatures": ()}, "temperatures")):
+                           ({"beam_size": 0}, "beam_size"), ({"temperatures": ()}, "temperatures"),
+                           ({"temperatures": 0.5}, "temperatures"), ({"patience": 0.2, "beam_size": 2}, "patience"),
+                           ({"logprob_threshold": "low"}, "logprob_threshold"), ({"initial_prompt": 5}, "initial_prompt"),
+                           ({"max_initial_timestamp": -1}, "max_initial"), ({"suppress_tokens": -1}, "suppress_tokens"),
+                           ({"suppress_tokens": (10**6,)}, "suppress_tokens: expected a tuple of numbers in")):
         with pytest.raises(ArgumentError, match=match):
             Transcriber(model, tokens=TOKENS, **options)
     for wave, match in ((np.zeros((2, 9)), "sound: expected a wave"), (np.zeros(9, "i2"), "Divide"),

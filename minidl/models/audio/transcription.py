@@ -13,7 +13,7 @@ from ...data.audio import stream_audio
 from ...errors import ArgumentError, message, number
 from ...tape import no_grad
 from ...tensor import Tensor
-from ...text.whisper import STEP, vocabulary
+from ...text.whisper import LONGEST, STEP, vocabulary
 from .alignment import align, fitted, tidy
 from .decoding import Search, Suppress, Times, decode
 from .spectrogram import HOP, RATE, log_mel
@@ -37,7 +37,7 @@ class Options:
         initial_prompt: a text that comes before, with names and terms for example.
         word_timestamps: when each word was said.
         suppress_tokens: tokens that are not written; None: those of `WhisperVocabulary.quiet`.
-        max_initial_timestamp: the latest start in a window, in seconds.
+        max_initial_timestamp: the latest start in a window, in seconds; None: any.
 
     Raises:
         ArgumentError: a value out of range.
@@ -58,17 +58,25 @@ class Options:
     initial_prompt: str | None = None
     word_timestamps: bool = False
     suppress_tokens: tuple | None = None
-    max_initial_timestamp: float = 1.0
+    max_initial_timestamp: float | None = 1.0
 
     def __post_init__(self):
-        for name in ("beam_size", "best_of"):
-            number("transcribe", name, getattr(self, name), 1, whole=True)
-        if not self.temperatures:
-            raise ArgumentError(message("transcribe", "temperatures", "at least one", self.temperatures))
+        for name, least in (("beam_size", 1), ("best_of", 1), ("seed", 0)):
+            number("transcribe", name, getattr(self, name), least, whole=True)
+        for name in ("length_penalty", "compression_ratio_threshold", "logprob_threshold", "no_speech_threshold"):
+            if getattr(self, name) is not None:
+                number("transcribe", name, getattr(self, name))
+        if self.max_initial_timestamp is not None:
+            number("transcribe", "max_initial_timestamp", self.max_initial_timestamp, 0, STEP * LONGEST)
+        if not isinstance(self.temperatures, (tuple, list)) or not self.temperatures:
+            expected = "at least one, as in (0.0, 0.5)"
+            raise ArgumentError(message("transcribe", "temperatures", expected, repr(self.temperatures)))
         for temperature in self.temperatures:
             number("transcribe", "temperatures", temperature, 0)
-        if number("transcribe", "patience", self.patience) <= 0:
-            raise ArgumentError(message("transcribe", "patience", "a number above 0", self.patience))
+        if round(self.beam_size * number("transcribe", "patience", self.patience)) < 1:
+            raise ArgumentError(message("transcribe", "patience", "at least one sequence that ends", self.patience))
+        if not isinstance(self.initial_prompt, str | None):
+            raise ArgumentError(message("transcribe", "initial_prompt", "a text", repr(self.initial_prompt)))
 
     def searches(self):
         """A Search for each temperature."""
@@ -132,6 +140,10 @@ class Transcriber:
         if self.options.language is not None:
             self.vocabulary.language(self.options.language)
         self.vocabulary.prompt("en", self.options.task)
+        hidden, known = self.options.suppress_tokens, range(len(self.vocabulary))
+        if hidden is not None and not (isinstance(hidden, (tuple, list)) and all(token in known for token in hidden)):
+            expected = f"a tuple of numbers in [0, {known[-1]}], or None"
+            raise ArgumentError(message("transcribe", "suppress_tokens", expected, repr(hidden)))
 
     def __call__(self, sound, progress=None):
         """The Transcript of a sound; as of `stream`."""
@@ -174,8 +186,8 @@ class Transcriber:
         begin = (1 + min(len(previous), self.model.config.max_target_positions // 2 - 1) if len(previous) else 0)
         begin += len(prompt)
         hidden = v.quiet if o.suppress_tokens is None else o.suppress_tokens
-        rules = (Suppress((*hidden, *v.marks), (*v.encode(" "), v.end), begin),
-                 Times(v, begin, round(o.max_initial_timestamp / STEP)))
+        latest = None if o.max_initial_timestamp is None else round(o.max_initial_timestamp / STEP)
+        rules = Suppress((*hidden, *v.marks), (*v.encode(" "), v.end), begin), Times(v, begin, latest)
         with no_grad():
             for search in o.searches():
                 found = decode(self.model, encoded, v, prompt, previous, search, rules)
@@ -247,10 +259,13 @@ class Transcription:
             self.language = self.t.vocabulary.language(self.language)
             prompt = self.t.vocabulary.prompt(self.language, self.t.options.task)
             found = self.t.decode(encoded, prompt, self._told)
-            segments, taken = ([], size) if self.t.is_silent(found) else self._segmented(found, at, size)
+            silent = self.t.is_silent(found)
+            segments, taken = ([], size) if silent else self._segmented(found, at, size)
             if self.t.options.word_timestamps and segments:
                 segments, taken = self._timed(segments, taken, encoded, prompt, at, size)
-            yield from self._kept(segments, found)
+            yield from self._kept(segments)
+            if not silent and (not self.t.options.condition_on_previous_text or found.temperature > 0.5):
+                self._told = []
             at += taken
             if self.progress is not None:
                 self.progress(min(at, self.frames) / FRAMES, self.duration)
@@ -299,12 +314,10 @@ class Transcription:
             taken = max(1, round(last * FRAMES) - at)  # (or it would never end)
         return timed, taken
 
-    def _kept(self, segments, found):
+    def _kept(self, segments):
         """Number the segments that have a text, and remember what the next window is told."""
         for segment in segments:
             if segment.start != segment.end and segment.text.strip():
                 self._told += segment.tokens
                 yield replace(segment, id=self._count)
                 self._count += 1
-        if not self.t.options.condition_on_previous_text or found.temperature > 0.5:
-            self._told = []
