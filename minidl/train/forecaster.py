@@ -75,7 +75,7 @@ class Forecast:
 
         Source: Hyndman, Koehler 2006, "Another look at measures of forecast accuracy", eq. 8.
         """
-        return float(np.abs(actual - self.median).mean() / _seasonal_error(history, season))
+        return float(np.abs(actual - self.median).mean() / _scale("mase", history, season))
 
     def pinball(self, actual, history, season=1, levels=LEVELS):
         """Pinball loss of the quantiles at `levels`, their mean, over the scale of `mase`: of intervals, too.
@@ -85,7 +85,7 @@ class Forecast:
         """
         levels = np.asarray(levels)[:, None]
         gaps = actual - self.quantile(levels[:, 0])
-        return float(np.maximum(levels * gaps, (levels - 1) * gaps).mean() / _seasonal_error(history, season))
+        return float(np.maximum(levels * gaps, (levels - 1) * gaps).mean() / _scale("pinball", history, season))
 
 
 def seasonal_naive(history, horizon, season=1, samples=200):
@@ -94,19 +94,30 @@ def seasonal_naive(history, horizon, season=1, samples=200):
     Args:
         history (T): more than a season.
 
+    Raises:
+        ArgumentError: it is no more.
+
     Source: Hyndman, Athanasopoulos 2021, "Forecasting: Principles and Practice", sections 5.2 and 5.5.
     """
-    history = np.asarray(history, np.float64)
-    again = history[len(history) - season + np.arange(horizon) % season]
-    missed = np.sqrt(np.square(history[season:] - history[:-season]).mean())
+    missed = np.sqrt(np.square(_season_gaps("seasonal_naive", history, season)).mean())
+    again = np.asarray(history, np.float64)[len(history) - season + np.arange(horizon) % season]
     spread = missed * np.sqrt(1 + np.arange(horizon) // season)
     z = [NormalDist().inv_cdf((i + 0.5) / samples) for i in range(samples)]
     return Forecast(again + spread * np.array(z)[:, None])
 
 
-def _seasonal_error(history, season):
+def _season_gaps(op, history, season):
+    """How far each value of history (T) is from the one a season before: (T - season)."""
     history = np.asarray(history, np.float64)
-    return max(np.abs(history[season:] - history[:-season]).mean(), np.finfo(np.float64).tiny)
+    number(op, "season", season, 1, whole=True)
+    if len(history) <= season:
+        raise ArgumentError(message(op, "history", f"more than a season of {season}", f"{len(history)} values"))
+    return history[season:] - history[:-season]
+
+
+def _scale(op, history, season):
+    """What repeating the last season misses by."""
+    return max(np.abs(_season_gaps(op, history, season)).mean(), np.finfo(np.float64).tiny)
 
 
 class Forecaster:
@@ -171,11 +182,12 @@ class Forecaster:
         Raises:
             ArgumentError: a series is too short, or holds what is no number; counts are not whole, or negative.
         """
-        self.series = [self._checked(one) for one in (series if _several(series) else [series])]
-        config = self._config(min(map(len, self.series)))
+        checked = [self._checked(one) for one in (series if _several(series) else [series])]
+        config = self._config(min(map(len, checked)))
+        self._long_enough(checked, config["context_length"] + config["lags_sequence"][-1] + self.horizon)
+        self.series = checked
         with random.at({"seed": self.seed, "draws": 0}):
             self.networks = [MODELS[self.model](**config) for _ in range(self.members)]
-            self._long_enough(self.series, self.past_length + self.horizon)
             for i, network in enumerate(self.networks):
                 self._train(network, Windows(self, self.seed + i))
         return self
@@ -205,8 +217,10 @@ class Forecaster:
             a Forecast.
 
         Raises:
-            ArgumentError: `fit` has not been called; the series is too short, or holds what is no number.
+            ArgumentError: `fit` has not been called; the series is too short, or holds what is no number; no samples.
         """
+        number("predict", "samples", samples, 1, whole=True)
+        number("predict", "phase", phase, whole=True)
         if not self.networks:
             raise ArgumentError(message("predict", "forecaster", "one that has learnt", "a new one", "Call fit first."))
         if series is None and len(self.series) > 1:

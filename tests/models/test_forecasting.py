@@ -4,7 +4,7 @@ import pytest
 
 from minidl import Tensor, no_grad
 from minidl.backend import random
-from minidl.errors import ArgumentError
+from minidl.errors import ArgumentError, ShapeError
 from minidl.models.sequence.deepar import DeepAR, DeepARConfig
 from minidl.models.sequence.distributions import DISTRIBUTIONS
 from minidl.models.sequence.timeseries import TimeSeriesConfig, TimeSeriesTransformer
@@ -97,5 +97,14 @@ def test_settings_that_cannot_be_are_refused():
                            (TimeSeriesConfig, {"scaling": "max"}), (DeepARConfig, {"scaling": "max"})):
         with pytest.raises(ArgumentError, match=rf"\[{config.__name__}\] (settings|core): expected"):
             config(**fields)
+    for lags in ((), (0, 1)):
+        with pytest.raises(ArgumentError, match="lags_sequence: expected at least one lag, each 1 or more"):
+            DeepARConfig(lags_sequence=lags)
+    for kind, config, fields in KINDS:
+        model, given = network(kind, config, fields)
+        for name in ("past_values", "past_time_features"):
+            given[name] = given[name][:, 1:]
+        with pytest.raises(ShapeError, match="past_values: expected at least 7 steps.*, got 6"):
+            model(**given)
     assert TimeSeriesConfig.from_hf({"scaling": None}).scaling is False
     assert TimeSeriesConfig.from_hf({}).scaling == "mean"

@@ -67,6 +67,19 @@ def test_a_recording_in_pieces_gives_what_the_whole_gives():
     assert model.probabilities(np.zeros(0)).shape == (0,)
 
 
+def test_speech_has_ends_whatever_the_threshold(monkeypatch):
+    model, second = SileroVAD(SileroConfig()).eval(), 16000 / 512
+    likely = np.array([0.0] * 10 + [0.9] * 20 + [0.02] * 10 + [0.005] * 10 + [0.9] * 30)
+    monkeypatch.setattr(model, "probabilities", lambda wave: likely)
+    for threshold, ends in ((0.5, [(10, 30), (50, 80)]), (0.1, [(10, 40), (50, 80)])):
+        for silence in (0.1, 0.0):
+            found = model.segments(np.zeros(80 * 512), threshold, silence=silence)
+            close(np.array(found) * second, np.array(ends))
+    monkeypatch.undo()
+    with pytest.raises(ShapeError, match="wave: expected one axis"):
+        model.probabilities(np.zeros((1, 512)))
+
+
 @pytest.mark.parametrize("cell, projection", [("lstm", 0), ("lstm", 5), ("gru", 0)])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("tokens", [False, True])

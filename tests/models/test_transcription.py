@@ -168,7 +168,8 @@ def test_refusals(model):
     for options, match in (({"language": "fr"}, "language: expected one of en, zh, de"), ({"task": "sing"}, "task"),
                            ({"beam_size": 0}, "beam_size"), ({"temperatures": ()}, "temperatures"),
                            ({"temperatures": 0.5}, "temperatures"), ({"patience": 0.2, "beam_size": 2}, "patience"),
-                           ({"logprob_threshold": "low"}, "logprob_threshold"), ({"initial_prompt": 5}, "initial_prompt"),
+                           ({"logprob_threshold": "low"}, "logprob_threshold"),
+                           ({"initial_prompt": 5}, "initial_prompt"), ({"seed": -1}, "seed"),
                            ({"max_initial_timestamp": -1}, "max_initial"), ({"suppress_tokens": -1}, "suppress_tokens"),
                            ({"suppress_tokens": (10**6,)}, "suppress_tokens: expected a tuple of numbers in")):
         with pytest.raises(ArgumentError, match=match):

@@ -87,7 +87,17 @@ def test_what_cannot_be_forecast_is_refused(settings, series, problem):
 
 
 def test_a_forecaster_that_has_not_learnt_says_so():
+    learner = Forecaster(**SMALL)
+    with pytest.raises(ArgumentError, match="expected at least 16 values"):
+        learner.fit([1.0, 2.0])
     with pytest.raises(ArgumentError, match="Call fit first"):
-        Forecaster().predict()
+        learner.predict(wave(90))
+    with pytest.raises(ArgumentError, match=r"predict\] samples"):
+        learner.predict(samples=0)
+    for call, op in ((lambda h: seasonal_naive(h, 3, 4), "seasonal_naive"),
+                     (lambda h: Forecast(np.ones((2, 3))).mase(np.ones(3), h, 4), "mase"),
+                     (lambda h: Forecast(np.ones((2, 3))).pinball(np.ones(3), h, 4), "pinball")):
+        with pytest.raises(ArgumentError, match=rf"{op}\] history: expected more than a season of 4, got 4 values"):
+            call(np.ones(4))
     with pytest.raises(ArgumentError, match=r"quantile\] q: expected probabilities"):
         Forecast(np.ones((2, 3))).quantile(1.5)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ... import nn, ops
+from ...errors import ShapeError, message
 from ...tape import no_grad
 from ...tensor import Tensor
 from ..config import ModelConfig
@@ -95,8 +96,14 @@ class SileroVAD(Model):
         return self.step(wave, self.start(len(wave)))[0]
 
     def probabilities(self, wave, block=512):
-        """How likely somebody speaks in each frame (F) of a recording (S), so many frames at a time."""
+        """How likely somebody speaks in each frame (F) of a recording (S), so many frames at a time.
+
+        Raises:
+            ShapeError: the recording has not one axis.
+        """
         c, wave = self.config, np.asarray(wave, np.float32)
+        if wave.ndim != 1:
+            raise ShapeError(message("SileroVAD", "wave", "one axis (S)", wave.shape, "Several channels: take one."))
         wave = np.pad(wave, (0, -len(wave) % c.frame))
         state, found = self.start(1), [np.zeros(0, np.float32)]
         with no_grad():
@@ -110,15 +117,16 @@ class SileroVAD(Model):
 
         Args:
             wave (S): a recording.
-            threshold: of the probability; speech ends 0.15 below it.
+            threshold: of the probability; speech ends 0.15 below it, at 0.01 at the least.
             speech, silence: seconds; what is shorter does not count.
         """
         seconds, found, start, quiet = self.config.frame / self.config.sample_rate, [], None, 0
+        least = max(threshold - 0.15, 0.01)
         behind = [0.0] * (1 + int(silence / seconds))  # (so that what is said to the end ends)
         for i, p in enumerate([*self.probabilities(wave), *behind]):
             start = i if start is None and p >= threshold else start
-            quiet = quiet + 1 if p < threshold - 0.15 else 0
-            if start is not None and quiet * seconds >= silence:
+            quiet = quiet + 1 if p < least else 0
+            if start is not None and quiet and quiet * seconds >= silence:
                 end = i + 1 - quiet
                 if (end - start) * seconds >= speech:
                     found.append((start * seconds, min(end * seconds, len(wave) / self.config.sample_rate)))

@@ -10,7 +10,7 @@ import numpy as np
 
 from ... import nn, ops
 from ...backend import random
-from ...errors import ArgumentError, message
+from ...errors import ArgumentError, ShapeError, message
 from ...tape import no_grad
 from ...tensor import Tensor
 from ..config import ModelConfig
@@ -53,6 +53,9 @@ class SeriesConfig(ModelConfig):
             expected = f"distribution_output one of {', '.join(DISTRIBUTIONS)}; scaling mean, std or none"
             raise ArgumentError(message(type(self).__name__, "settings", expected,
                                         (self.distribution_output, self.scaling)))
+        if not self.lags_sequence or min(self.lags_sequence) < 1:
+            raise ArgumentError(message(type(self).__name__, "lags_sequence", "at least one lag, each 1 or more",
+                                        self.lags_sequence))
 
     @property
     def context(self):
@@ -135,7 +138,14 @@ class SeriesModel(Model):
         return ops.concat([lagged, series, times], 2)
 
     def scales(self, past_values, past_observed_mask=None):
-        """(loc, scale), (N, 1) each, of the context."""
+        """(loc, scale), (N, 1) each, of the context.
+
+        Raises:
+            ShapeError: the past is shorter than `past_length`.
+        """
+        if past_values.shape[1] < self.config.past_length:
+            expected = f"at least {self.config.past_length} steps, the context and the furthest lag"
+            raise ShapeError(message(type(self).__name__, "past_values", expected, past_values.shape[1]))
         values = past_values[:, past_values.shape[1] - self.config.context:]
         mask = ops.ones_like(values) if past_observed_mask is None else (
             past_observed_mask[:, past_values.shape[1] - self.config.context:].astype(values.dtype))
