@@ -36,17 +36,26 @@ def transcribe(files: list[Path] = typer.Argument(..., help="Files of sound: wav
     hear = pipeline("automatic-speech-recognition", model).transcriber(
         beam_size=beam_size, word_timestamps=word_timestamps, **given("transcribe", options),
         **{name: value for name, value in asked.items() if value is not None})
+    if out is not None and len({path.stem for path in files}) < len(files):
+        raise ArgumentError(message("transcribe", "files", "a name of its own each, for the texts in --out",
+                                    " ".join(map(str, files))))
     for path in files:
         started = perf_counter()
-        with _progress(path) as progress, _target(path, out, kind) as file:
-            heard = hear.stream(path, progress)
-            if kind == "json":
-                print(json.dumps({"file": str(path), **heard.rest().to_dict()}, ensure_ascii=False), file=file)
-            else:
-                for piece in written(heard, kind):
-                    print(piece, end="", file=file, flush=True)
+        with _progress(path) as progress:
+            heard = hear.stream(path, progress)        # (before its text is opened: it may be no sound)
+            with _target(path, out, kind) as file:
+                _write(heard, path, kind, file)
         took = perf_counter() - started
         print(f"{path}: {heard.duration:.1f} s of sound in {took:.1f} s", file=sys.stderr)
+
+
+def _write(heard, path, kind, file):
+    """A text as it comes; JSON at the end."""
+    if kind == "json":
+        print(json.dumps({"file": str(path), **heard.rest().to_dict()}, ensure_ascii=False), file=file)
+        return
+    for piece in written(heard, kind):
+        print(piece, end="", file=file, flush=True)
 
 
 @contextmanager

@@ -58,6 +58,7 @@ def _runs(path):
 
 def test_words_of_letters():
     labels = [2, 3, 1, 1, 0, 4, 1, 2]
+    assert WORDS.text([2, 5, 3]) == "ab"               # (models may have more labels than are told)
     assert WORDS.text(labels) == "ab c a" and [own for _, own in WORDS.words(labels)] == [[0, 1], [5], [7]]
     for call, kind in ((lambda: greedy(np.zeros(3)), ShapeError), (lambda: greedy(np.zeros((2, 3)), 3), ArgumentError),
                        (lambda: beam_search(np.zeros((2, 3)), width=0), ArgumentError),
@@ -116,9 +117,14 @@ def test_on_the_command_line(directory, tmp_path):
     words = [w["word"] for s in found["segments"] for w in s["words"]]
     assert found["duration"] == 1.0 and found["text"] == " ".join(words)
     assert CliRunner().invoke(app, [*asked, "--format", "vtt", "--out", str(tmp_path)]).exit_code == 0
-    assert (tmp_path / "x.vtt").read_text().startswith("WEBVTT\n\n")
+    text = (tmp_path / "x.vtt").read_text()
+    assert text.startswith("WEBVTT\n\n")
+    asked[1] = str(tmp_path / "x.vtt")                 # (what is no sound replaces no text)
+    assert CliRunner().invoke(app, [*asked, "--format", "vtt", "--out", str(tmp_path)]).exit_code == 1
+    assert (tmp_path / "x.vtt").read_text() == text
     for more, match in ((["--language", "en"], "option: expected one of beam_size, .*, got 'language'"),
                         (["--format", "doc"], "format: expected one of txt, srt, vtt, json"),
+                        (["x/x.mp3", "--out", str(tmp_path)], "files: expected a name of its own each"),
                         (["--set", "beam_sizes=2"], "Did you mean beam_size")):
         with pytest.raises(ArgumentError, match=match):
             raise CliRunner().invoke(app, [*asked, *more]).exception

@@ -117,7 +117,7 @@ class Letters:
         tokens: the text of each, by number.
         blank: the label that stands for none.
         delimiter: what stands between words.
-        special: labels that are no text.
+        special: labels that are no text; so are those beyond `tokens`.
     """
 
     tokens: tuple
@@ -162,8 +162,10 @@ class Letters:
         """[(word, places of its labels)]."""
         words: list = [("", [])]
         for i, label in enumerate(labels):
+            if label >= len(self.tokens) or label in self.special or label == self.blank:
+                continue
             if self.tokens[label] == self.delimiter:
                 words.append(("", []))
-            elif label not in self.special and label != self.blank:
+            else:
                 words[-1] = words[-1][0] + self.tokens[label], [*words[-1][1], i]
         return [word for word in words if word[1]]

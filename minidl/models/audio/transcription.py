@@ -159,7 +159,7 @@ class Transcriber:
         Raises:
             ArgumentError: it is no sound.
         """
-        blocks = [checked_wave(sound)] if hasattr(sound, "shape") else stream_audio(sound, RATE)
+        blocks = _blocks(checked_wave(sound)) if hasattr(sound, "shape") else stream_audio(sound, RATE)
         return Transcription(self, log_mel(blocks, self.model.config.num_mel_bins), progress)
 
     def encode(self, mel):
@@ -221,6 +221,11 @@ def checked_wave(sound):
     if not np.isfinite(wave).all():
         raise ArgumentError(message("transcribe", "sound", "finite numbers", "NaN or infinity"))
     return wave.astype(np.float32, copy=False)
+
+
+def _blocks(wave):
+    """A wave (T), half a minute at a time."""
+    return (wave[start:start + 30 * RATE] for start in range(0, len(wave), 30 * RATE))
 
 
 class Transcription:
