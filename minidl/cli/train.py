@@ -59,6 +59,10 @@ def train(model: str = typer.Argument(..., help=MODEL),
         return train_generative(model, data, weights=weights, settings=given("train", settings),
                                 loss=given("train", loss), epochs=epochs, lr=lr, size=size, out=out, shared=shared,
                                 device=device, resume=resume, console=console, as_json=as_json)
+    if loss:
+        raise ArgumentError(message("train", "--loss", "a model that makes images", model))
+    if of_texts and weights:
+        raise ArgumentError(message("train", "--weights", "none: a folder holds its own", weights))
     if of_texts:
         job = _texts(model, data, settings, size, shared)
     else:

@@ -31,6 +31,8 @@ LANGUAGES = dict(pair.split(" ", 1) for pair in (
     "ht haitian creole, ps pashto, tk turkmen, nn nynorsk, mt maltese, sa sanskrit, lb luxembourgish, my myanmar, "
     "bo tibetan, tl tagalog, mg malagasy, as assamese, tt tatar, haw hawaiian, ln lingala, ha hausa, ba bashkir, "
     "jw javanese, su sundanese, yue cantonese").split(", "))
+ALSO = {"burmese": "my", "castilian": "es", "flemish": "nl", "haitian": "ht", "letzeburgesch": "lb", "mandarin": "zh",
+        "moldavian": "ro", "moldovan": "ro", "panjabi": "pa", "pushto": "ps", "sinhalese": "si", "valencian": "ca"}
 UNSPACED = {"zh", "ja", "th", "lo", "my", "yue"}       # languages that write words without spaces between them
 TASKS = "translate", "transcribe"
 _PIECES = re.compile(r" ?L+| ?N+| ?O+|\s+(?!\S)|\s+")  # of a text's kinds of characters
@@ -97,7 +99,7 @@ class WhisperVocabulary:
         Raises:
             ArgumentError: it is none that the model knows.
         """
-        code = {word: code for code, word in LANGUAGES.items()}.get(str(name).lower(), str(name).lower())
+        code = {**{word: code for code, word in LANGUAGES.items()}, **ALSO}.get(str(name).lower(), str(name).lower())
         known = self.languages if self.multilingual else ("en",)
         if code not in known:
             raise ArgumentError(message("whisper", "language", f"one of {', '.join(known)}", repr(name)))

@@ -41,8 +41,8 @@ def text_task(data, tokenizer, max_length=None, seed=0, share=0.2):
         share: how many of them.
 
     Raises:
-        ArgumentError: it is none of these; a row lacks a column, a text cannot be read, or there are fewer than two
-            classes. The message names the file and the line.
+        ArgumentError: it is none of these; a row lacks a column, a text cannot be read, there are fewer than two
+            classes, or none to hold out. The message names the file and the line.
     """
     root = Path(data)
     parts = [part for name in ("train", "val") for part in sorted(root.glob(f"{name}*")) if part.stem == name]
@@ -57,6 +57,9 @@ def text_task(data, tokenizer, max_length=None, seed=0, share=0.2):
     made = [_tokens([text for text, _ in texts], [number[label] for _, label in texts], tokenizer, max_length)
             for texts in sets]
     train, validation = made if len(made) == 2 else random_split(made[0], [1.0 - share, share], seed)
+    if not len(validation):
+        expected = "texts enough to hold some out"
+        raise ArgumentError(message("text_task", "data", expected, f"{len(train)} in {data}", "Or give a `val`."))
     return TextTask(train, validation, tuple(classes), PadBatch(tokenizer), Accuracy())
 
 

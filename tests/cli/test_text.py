@@ -76,9 +76,12 @@ def test_a_classifier_of_texts_is_trained_and_used(directory, tmp_path):
 @pytest.mark.parametrize("name, content, said", [
     ("a.jsonl", '{"text": "a", "label": 1}\n{"text": "b"}', "a.jsonl, line 2"), ("a.jsonl", "{", "a.jsonl, line 1"),
     ("a.csv", "text,label\na,b\nc,b\n", "two classes"), ("a.csv", "text,kind\na,b\n", "a.csv, line 2"),
-    ("a.bin", "", "csv"), ("none", None, "csv")])
+    ("a.csv", "text,label\na,b\nc,d\n", "enough to hold some out"), ("a.bin", "", "csv"), ("none", None, "csv")])
 def test_texts_that_cannot_be_learned(directory, tmp_path, name, content, said):
     if content is not None:
         (tmp_path / name).write_text(content)
     with pytest.raises(ArgumentError, match=said):
         run("train", directory(BertModel), tmp_path / name, "--out", tmp_path / "run")
+    for option in ("--loss", "--weights"):             # of other networks
+        with pytest.raises(ArgumentError, match=f"{option}: expected"):
+            run("train", directory(BertModel), tmp_path / name, option, "x=1", "--out", tmp_path / "run")

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minidl.errors import ArgumentError
-from minidl.text.whisper import LANGUAGES, vocabulary
+from minidl.text.whisper import ALSO, LANGUAGES, vocabulary
 
 ENGLISH, MANY, LARGE = (vocabulary(n) for n in (51864, 51865, 51866))
 
@@ -18,6 +18,7 @@ def test_numbers_are_those_of_the_authors():
         assert (v.end, v.start, v.previous, v.no_speech, v.no_timestamps, v.first_time) == numbers
     assert MANY.prompt("de", "translate") == [50258, 50261, 50358] and ENGLISH.prompt() == [50257]
     assert LARGE.languages["yue"] == 50358 and MANY.language("German") == MANY.language("de") == "de"
+    assert MANY.language("Flemish") == "nl" and {*ALSO.values()} <= {*LANGUAGES}
     assert MANY.encode("\n Hello, wørld 123!  It's") == [198, 2425, 11, 261, 15499, 348, 34466, 0, 220, 467, 311]
     assert MANY.quiet[:8] == (1, 2, 7, 8, 9, 10, 14, 25) and MANY.quiet[-3:] == (47425, 49870, 50254)
     assert len(MANY.quiet) == 82 and len(ENGLISH.quiet) == 84

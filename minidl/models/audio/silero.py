@@ -75,8 +75,9 @@ class SileroVAD(Model):
 
     def start(self, batch):
         """The state of a recording that begins, for `step`."""
-        zeros, c = ops.zeros((1, batch, self.config.channels[-1])), self.config
-        return ops.zeros((batch, c.context)), (zeros, zeros)
+        c, device = self.config, next(self.parameters()).device
+        zeros = ops.zeros((1, batch, c.channels[-1]), device=device)
+        return ops.zeros((batch, c.context), device=device), (zeros, zeros)
 
     def step(self, wave, state):
         """wave (N, S), the next of a recording, S full frames -> logits (N, F, 1), the state behind them."""
@@ -105,10 +106,10 @@ class SileroVAD(Model):
         if wave.ndim != 1:
             raise ShapeError(message("SileroVAD", "wave", "one axis (S)", wave.shape, "Several channels: take one."))
         wave = np.pad(wave, (0, -len(wave) % c.frame))
-        state, found = self.start(1), [np.zeros(0, np.float32)]
+        state, found, device = self.start(1), [np.zeros(0, np.float32)], next(self.parameters()).device
         with no_grad():
             for start in range(0, len(wave), block * c.frame):
-                logits, state = self.step(Tensor(wave[None, start:start + block * c.frame]), state)
+                logits, state = self.step(Tensor(wave[None, start:start + block * c.frame]).to(device), state)
                 found.append(ops.sigmoid(logits).numpy()[0, :, 0])
         return np.concatenate(found)
 

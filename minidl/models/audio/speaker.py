@@ -108,7 +108,7 @@ class SpeakerEncoder(Model):
         reach = -(-c.n_fft // (2 * c.hop_length))
         before = min(start, reach)
         piece = wave[(start - before) * c.hop_length:(stop + reach) * c.hop_length]
-        return self.spectrum(Tensor(piece))[before:before + stop - start]
+        return self.spectrum(Tensor(piece).to(self.linear.weight.device))[before:before + stop - start]
 
 
 def normalized(x):

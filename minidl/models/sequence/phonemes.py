@@ -101,11 +101,11 @@ class Phonemes(Model):
         lengths = np.array([len(s) for s in spelt])
         letters = np.array([s + [0] * (lengths.max() - len(s)) for s in spelt])
         said: list = [[] for _ in words]
-        going = np.ones(len(words), bool)
+        going, given = np.ones(len(words), bool), lambda numbers: Tensor(numbers).to(self.fc.weight.device)
         with no_grad():
-            state, last = self.encode(Tensor(letters), Tensor(lengths)), np.full((len(words), 1), BEGIN)
+            state, last = self.encode(given(letters), given(lengths)), np.full((len(words), 1), BEGIN)
             for _ in range(self.config.longest):
-                logits, state = self.step(Tensor(last), state)
+                logits, state = self.step(given(last), state)
                 last = logits.numpy().argmax(-1)
                 going &= last[:, 0] != END
                 if not going.any():

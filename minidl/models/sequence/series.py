@@ -176,11 +176,11 @@ class SeriesModel(Model):
         """
         count, c = num_samples or self.config.num_parallel_samples, self.config
         key = random.default().next_key() if seed is None else random.key(seed)
-        training = self.training
+        training, device = self.training, next(self.parameters()).device
         self.eval()
         with no_grad():
             loc, scale = self.scales(past_values, past_observed_mask)
-            given = [None if t is None else Tensor(np.repeat(t.numpy(), count, 0)) for t in (
+            given = [None if t is None else Tensor(np.repeat(t.numpy(), count, 0)).to(device) for t in (
                 (past_values - loc) / scale, past_time_features, future_time_features, loc, scale,
                 static_categorical_features, static_real_features)]
             past, past_times, future_times, loc, scale, *series = given
@@ -191,7 +191,7 @@ class SeriesModel(Model):
                 y, state = self.go_on(x, state)
                 params = [q.numpy() for q in (loc, scale, *self.project(y, scale))]
                 futures.append(self.distribution.draw(random.fold_in(key, step), *params))
-                past = ops.concat([past, (Tensor(futures[-1]) - loc) / scale], 1)
+                past = ops.concat([past, (Tensor(futures[-1]).to(device) - loc) / scale], 1)
         self.train(training)
         futures = np.concatenate(futures, 1)
         return Tensor(futures.reshape(-1, count, *futures.shape[1:]))
