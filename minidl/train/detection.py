@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import ops, tape
 from ..backend import random
+from ..data.detection import DetectionView
 from ..errors import ArgumentError, message, number
 from ..tensor import Tensor
 from .callbacks import Callback
@@ -136,11 +137,21 @@ class CloseMosaic(Callback):
     Args:
         epochs: how many.
 
+    Raises:
+        ArgumentError: the loader's transform is no DetectionView, or its workers stay and would not see the change.
+
     Source: Ge et al. 2021, "YOLOX", arXiv:2107.08430, section 2.1.
     """
 
     def __init__(self, epochs):
         self.epochs = number("CloseMosaic", "epochs", epochs, 0, whole=True)
+
+    def on_fit_start(self, trainer):
+        loader = trainer.loader
+        stays = getattr(loader, "num_workers", 0) and loader.persistent_workers
+        if self.epochs and (stays or not isinstance(getattr(loader, "transform", None), DetectionView)):
+            expected = "a DataLoader with a DetectionView as its transform, and no persistent_workers"
+            raise ArgumentError(message("CloseMosaic", "loader", expected, "another"))
 
     def on_epoch_start(self, trainer):
         if trainer.epoch >= trainer.epochs - self.epochs:

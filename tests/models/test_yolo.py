@@ -60,6 +60,14 @@ def test_two_maps_learn_too():
     assert (predictions[..., 5] > 0.999).all() and predictions[..., 4].max() < 0.1  # (any object is of the class)
 
 
+@pytest.mark.parametrize("wrong", [{"num_classes": 0}, {"image_size": 0}, {"in_channels": -1}, {"gains": (1, 1)},
+                                   {"anchors": ((1, 2, 3),) * 3}, {"anchors": ((1, 2),) * 2}])
+def test_configs_that_cannot_be_are_refused(wrong):
+    for kind in YOLOv3, YOLOv7:
+        with pytest.raises(ArgumentError, match=rf"\[\w+\] {next(iter(wrong))}: expected"):
+            kind(kind.config_class.tiny().replace(**wrong))
+
+
 def test_a_new_head_for_other_classes():
     model = ml.create_model("yolov5n", num_classes=80)
     assert len(model.labels) == 80 and model.labels[16] == "dog"

@@ -77,6 +77,10 @@ def test_the_last_epochs_see_whole_images():
     run._tell = lambda event, tell=run._tell: (tell(event), seen.append((event, data.transform.mosaic)))
     run.fit(data)
     assert [mosaic for event, mosaic in seen if event == "on_epoch_start"] == [1, 1, 0]
+    data.num_workers, data.persistent_workers = 1, True
+    for wrong in data, DataLoader([BOX], 1), []:
+        with pytest.raises(ArgumentError, match=r"\[CloseMosaic\] loader"):          # (at once, not in the last epochs)
+            trainer(epochs=3, callbacks=[CloseMosaic(1)])[0].fit(wrong)
 
 
 def test_batches_that_cannot_be_are_refused():

@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from ... import nn, ops
+from ...errors import ArgumentError, message
 from ...tensor import Tensor
 from .yolo import cells, index, like
 
@@ -24,11 +25,17 @@ class AnchorHead(nn.Module):
         anchors: for each map (w1, h1, w2, h2, ...) in pixels.
         strides: pixels per cell of each map.
         gains: what the losses of boxes, objectness and classes count.
+
+    Raises:
+        ArgumentError: there are not as many anchors for each map.
     """
 
     def __init__(self, channels, num_classes, anchors, strides, gains=(0.05, 1.0, 0.5)):
         self.channels, self.num_classes, self.pixels = tuple(channels), num_classes, tuple(map(tuple, anchors))
         self.strides, self.gains = tuple(strides), tuple(gains)
+        if len(anchors) != len(strides) or len({len(own) for own in anchors}) != 1 or len(anchors[0]) % 2:
+            expected = f"(w1, h1, w2, h2, ...) of each of {len(strides)} maps, as many of all"
+            raise ArgumentError(message(type(self).__name__, "anchors", expected, anchors))
         boxes = np.array(anchors, np.float32).reshape(len(strides), -1, 2)
         self.anchors = nn.Buffer(Tensor(boxes / np.array(strides, np.float32)[:, None, None]))
         self.m = nn.ModuleList(self.convolution(c, stride) for c, stride in zip(channels, strides))

@@ -174,7 +174,7 @@ class Detector(Model):
         return {}
 
     def _batches(self, images, square=False):
-        """[(indices, batch (N, C, H, W), frames)]: the images whose frames have one size, together.
+        """[(indices, batch (N, C, H, W), frames)]: the images whose frames have one size, together; N is not 0.
 
         A frame has as little border as may be, or is `square`, so that all images are one batch.
         """
@@ -184,7 +184,7 @@ class Detector(Model):
             batch = self._checked("batch", images, 4)
             whole = [-(-n // step) * step for n in batch.shape[2:]]
             batch, frame = letterbox(batch, whole, scale_up=False)
-            return [(range(len(batch)), batch, [frame] * len(batch))]
+            return [(range(len(batch)), batch, [frame] * len(batch))] if len(batch) else []
         laid = [letterbox(self._checked(f"image {i}", image, 3)[None], (size, size), auto=not square, stride=step)
                 for i, image in enumerate(images)]
         groups: dict = {}

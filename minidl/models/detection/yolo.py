@@ -10,10 +10,30 @@ from typing import NamedTuple
 import numpy as np
 
 from ... import nn, ops
+from ...errors import ArgumentError, message, number
+from ..config import ModelConfig
 from .blocks import ConvNorm
 from .detector import Detector
 
 IMAGE = -1                         # the number of what the first layer reads
+
+
+class YOLOConfig(ModelConfig):
+    """Base of the configs. A subclass has `depth`, unless its networks have one, and all of these fields.
+
+    Raises:
+        ArgumentError: `in_channels`, `num_classes` or `image_size` is no number from 1 on, or `gains` are not three.
+    """
+
+    def __post_init__(self):
+        for name in ("in_channels", "num_classes", "image_size"):
+            number(type(self).__name__, name, getattr(self, name), 1, whole=True)
+        if len(self.gains) != 3:
+            raise ArgumentError(message(type(self).__name__, "gains", "three numbers, one for each loss", self.gains))
+
+    def blocks(self, count):
+        """How many of so many blocks there are, at least one."""
+        return max(round(count * self.depth), 1)
 
 
 class Node(NamedTuple):

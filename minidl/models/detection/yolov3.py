@@ -12,18 +12,17 @@ from dataclasses import dataclass
 
 from ... import nn
 from ...errors import ArgumentError, message
-from ..config import ModelConfig
 from ..registry import family
 from .anchors import AnchorHead
 from .blocks import SPP, Bottleneck, widened
-from .yolo import YOLO, Layers
+from .yolo import YOLO, Layers, YOLOConfig
 
 ANCHORS = (10, 13, 16, 30, 33, 23), (30, 61, 62, 45, 59, 119), (116, 90, 156, 198, 373, 326)
 TINY_ANCHORS = (10, 14, 23, 27, 37, 58), (81, 82, 135, 169, 344, 319)
 
 
 @dataclass(frozen=True)
-class YOLOv3Config(ModelConfig):
+class YOLOv3Config(YOLOConfig):
     """Sizes of a YOLOv3.
 
     Args:
@@ -45,6 +44,7 @@ class YOLOv3Config(ModelConfig):
     gains: tuple = (0.05, 1.0, 0.5)
 
     def __post_init__(self):
+        super().__post_init__()
         if self.variant not in VARIANTS:
             raise ArgumentError(message("YOLOv3Config", "variant", f"one of {', '.join(VARIANTS)}", self.variant))
 
@@ -52,10 +52,6 @@ class YOLOv3Config(ModelConfig):
     def tiny(cls):
         """The smallest config with every part in it: what tests run."""
         return cls("spp", 0.25, 1 / 64, num_classes=3, image_size=64)
-
-    def blocks(self, count):
-        """How many of so many blocks there are, at least one."""
-        return max(round(count * self.depth), 1)
 
     def channels(self, count):
         """How many of so many channels there are."""

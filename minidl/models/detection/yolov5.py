@@ -8,17 +8,16 @@ al. 2018, "Path Aggregation Network", arXiv:1803.01534.  No line of its code was
 """
 from dataclasses import dataclass
 
-from ..config import ModelConfig
 from ..registry import family
 from .anchors import AnchorHead
 from .blocks import C3, SPPF, widened
-from .yolo import YOLO, Layers
+from .yolo import YOLO, Layers, YOLOConfig
 
 ANCHORS = (10, 13, 16, 30, 33, 23), (30, 61, 62, 45, 59, 119), (116, 90, 156, 198, 373, 326)
 
 
 @dataclass(frozen=True)
-class YOLOv5Config(ModelConfig):
+class YOLOv5Config(YOLOConfig):
     """Sizes of a YOLOv5.
 
     Args:
@@ -42,10 +41,6 @@ class YOLOv5Config(ModelConfig):
     def tiny(cls):
         """The smallest config with every part in it: what tests run."""
         return cls(0.33, 1 / 32, num_classes=3, image_size=64)
-
-    def blocks(self, count):
-        """How many of so many blocks there are, at least one."""
-        return max(round(count * self.depth), 1)
 
     def channels(self, count):
         """How many of so many channels there are."""

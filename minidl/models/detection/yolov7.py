@@ -14,18 +14,17 @@ from typing import NamedTuple
 
 from ... import nn, ops
 from ...errors import ArgumentError, message
-from ..config import ModelConfig
 from ..registry import family
 from .blocks import SPPCSPC, RepConv, widened
 from .simota import OTAHead
-from .yolo import YOLO, Layers
+from .yolo import YOLO, Layers, YOLOConfig
 
 ANCHORS = (12, 16, 19, 36, 40, 28), (36, 75, 76, 55, 72, 146), (142, 110, 192, 243, 459, 401)
 TINY_ANCHORS = (10, 13, 16, 30, 33, 23), (30, 61, 62, 45, 59, 119), (116, 90, 156, 198, 373, 326)
 
 
 @dataclass(frozen=True)
-class YOLOv7Config(ModelConfig):
+class YOLOv7Config(YOLOConfig):
     """Sizes of a YOLOv7.
 
     Args:
@@ -50,6 +49,7 @@ class YOLOv7Config(ModelConfig):
     gains: tuple = (0.05, 0.7, 0.3)
 
     def __post_init__(self):
+        super().__post_init__()
         if self.variant not in VARIANTS:
             raise ArgumentError(message("YOLOv7Config", "variant", f"one of {', '.join(VARIANTS)}", self.variant))
 

@@ -8,16 +8,15 @@ section 3: a mask is a combination of prototypes of the image.  No line of its c
 """
 from dataclasses import dataclass
 
-from ..config import ModelConfig
 from ..registry import family
 from .blocks import SPPF, C2f, widened
 from .prototypes import MaskHead, masks
 from .taskaligned import DistributionHead
-from .yolo import YOLO, Layers
+from .yolo import YOLO, Layers, YOLOConfig
 
 
 @dataclass(frozen=True)
-class YOLOv8Config(ModelConfig):
+class YOLOv8Config(YOLOConfig):
     """Sizes of a YOLOv8.
 
     Args:
@@ -40,10 +39,6 @@ class YOLOv8Config(ModelConfig):
     def tiny(cls):
         """The smallest config with every part in it: what tests run."""
         return cls(0.33, 1 / 32, num_classes=3, image_size=64)
-
-    def blocks(self, count):
-        """How many of so many blocks there are, at least one."""
-        return max(round(count * self.depth), 1)
 
     def channels(self, count):
         """How many of so many channels there are."""
