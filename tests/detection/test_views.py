@@ -11,6 +11,7 @@ from minidl.data import DataLoader
 from minidl.data.detection import DetectionView, WholeImage, collate
 from minidl.data.detection.views import frame, letterbox_map, linear, map_boxes, mixup, moved, shift_hsv, warp
 from minidl.data.image import letterbox
+from minidl.errors import ArgumentError
 
 COLOURS = np.array([[230, 20, 20], [20, 230, 20], [20, 20, 230]], np.uint8)
 
@@ -139,3 +140,9 @@ def test_views_are_the_same_bits_at_any_number_of_workers(workers):
         assert all((a[k] == b[k]).all() for a, b in zip(targets, more) for k in a)
     image, target = WholeImage()(Blocks()[1], key(0))
     assert image.shape[1:] == Blocks()[1][0].shape[:2] and target["crowd"].any()
+
+
+@pytest.mark.parametrize("wrong", [{"size": 0}, {"scale": 1.5}, {"mosaic": -0.1}, {"shear": 90}, {"hsv": (0, 2, 0)}])
+def test_numbers_that_cannot_be_are_refused(wrong):
+    with pytest.raises(ArgumentError, match=rf"\[DetectionView\] {next(iter(wrong))}: expected"):
+        DetectionView(Blocks(), **wrong)

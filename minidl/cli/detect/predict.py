@@ -55,19 +55,20 @@ def predict(arguments: list[str] = typer.Argument(None, metavar="KEY=VALUE...", 
         ml.set_num_threads(given.threads)
     files = sources(given.source)
     detector = network("predict", given.model, given.weights, given.imgsz).to(given.device)
-    console, told, seconds = Console(stderr=True, highlight=False, quiet=as_json), [], 0.0
+    console, told, count, seconds = Console(stderr=True, highlight=False, quiet=as_json), [], 0, 0.0
     with Progress(console=console, transient=True, disable=as_json or len(files) < 2) as bar:
         for source, painted in bar.track(list(zip(files, outputs(files, given.out))), description="files"):
             for result, spent in _found(detector, source, painted, given):
-                seconds += spent
-                told.append(result)
-                if not as_json:
+                count, seconds = count + 1, seconds + spent
+                if as_json:
+                    told.append(result)
+                else:
                     print(line(result))
-    rate, each = len(told) / max(seconds, 1e-9), 1000 * seconds / max(len(told), 1)
+    rate, each = count / max(seconds, 1e-9), 1000 * seconds / max(count, 1)
     if as_json:
         print(json.dumps({"images": told, "frames_per_second": rate}))
     else:
-        print(f"{len(told)} images, {rate:.1f} frames a second ({each:.1f} ms each, reading and painting aside)")
+        print(f"{count} images, {rate:.1f} frames a second ({each:.1f} ms each, reading and painting aside)")
 
 
 def outputs(files, folder):

@@ -12,9 +12,12 @@ from typing import Any
 import numpy as np
 
 from ...backend import random
+from ...errors import number
 from ..image import fitted
 
 GRAY = 114                         # what is around an image
+MOST = {"mosaic": 1, "mixup": 1, "flip": 1, "flip_ud": 1, "scale": 0.99, "translate": 1, "degrees": 180,
+        "shear": 44}               # of a DetectionView's numbers: beyond, a map could have no inverse
 LEAST_SIDE, LEAST_SHARE = 2.0, 0.1             # of a box in a frame: pixels, and the share of all of it
 
 
@@ -168,6 +171,9 @@ class DetectionView:
         scale, translate: the largest changes of size, relative, and place, in sides.
         degrees, shear: the largest angles of turning and shearing.
 
+    Raises:
+        ArgumentError: a number is below 0 or beyond what makes sense.
+
     Source: Bochkovskiy, Wang, Liao 2020, "YOLOv4", arXiv:2004.10934, section 3.3, for the mosaic.
     """
 
@@ -182,6 +188,13 @@ class DetectionView:
     translate: float = 0.1
     degrees: float = 0.0
     shear: float = 0.0
+
+    def __post_init__(self):
+        number("DetectionView", "size", self.size, 1, whole=True)
+        for name, most in MOST.items():
+            number("DetectionView", name, getattr(self, name), 0, most)
+        for change in self.hsv:
+            number("DetectionView", "hsv", change, 0, 1)
 
     def __call__(self, item, key):
         """(image (H, W, 3) uint8, target), key -> (image (3, size, size) float32 in [0, 1], target without crowds)."""

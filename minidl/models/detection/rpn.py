@@ -22,7 +22,7 @@ TINY = 1e-3                        # proposals whose sides are below it are drop
 BETA = 1 / 9                       # where the loss of boxes turns from a parabola to a line
 
 
-@lru_cache(64)
+@lru_cache(8)                      # (of a batch of large images: some MB)
 def anchors(sizes, ratios, shapes):
     """The anchors of maps: boxes around each place.
 
