@@ -6,6 +6,13 @@ import pytest
 from minidl.testing.cupy_double import installed
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A worker that is done takes over tests that wait for another: the slow ones come one behind the other."""
+    from xdist.scheduler import WorkStealingScheduling
+    return WorkStealingScheduling(config, log)
+
+
 @pytest.fixture(params=["cpu", "double"])
 def device(request):
     """The name of a device: a test that takes it runs on the CPU, and again on the strict double of CuPy."""
