@@ -129,6 +129,15 @@ def test_a_start_in_the_middle_is_the_end_of_the_whole(name):
 
 
 @pytest.mark.parametrize("name", schedulers.SCHEDULERS)
+def test_as_many_steps_as_there_are_leave_no_room_for_an_offset(name):
+    scheduler = made(name, num_train_timesteps=20, timestep_spacing="leading", steps_offset=1)
+    assert np.isfinite(sampled(scheduler, 20, START[:, :, :2])).all()
+    assert sorted(set(scheduler.timesteps.round())) == list(range(20))
+    scheduler.set_timesteps(5)
+    assert scheduler.timesteps[0] == (16 if name == "dpm++" else 17)           # (of n + 1 steps)
+
+
+@pytest.mark.parametrize("name", schedulers.SCHEDULERS)
 def test_configs_round_trip_and_go_from_class_to_class(name):
     scheduler = made(name, num_train_timesteps=40)
     told = json.loads(json.dumps(scheduler.to_dict()))
@@ -141,6 +150,9 @@ def test_configs_round_trip_and_go_from_class_to_class(name):
 @pytest.mark.parametrize("act, error", [
     (lambda: schedulers.create("dimm"), "Did you mean ddim"), (lambda: made("ddim", beta_strat=1), "beta_start"),
     (lambda: made("ddim", prediction_type="x"), "v_prediction"),
+    (lambda: made("ddim", trained_betas=(0.1, 0.2)), "num_train_timesteps=1000 numbers"),
+    (lambda: made("ddim", num_train_timesteps=2, trained_betas=(0.1, 1.2)), r"numbers in \[0, 1\]"),
+    (lambda: made("ddim", beta_end=3.0), "beta_end"), (lambda: made("ddim", steps_offset=-1), "steps_offset"),
     (lambda: made("ddim").set_timesteps(0), "an integer in"),
     (lambda: made("ddim").set_timesteps(1001), "num_inference_steps"),
     (lambda: made("ddim").set_timesteps(10, start=10), "start"),

@@ -54,10 +54,13 @@ class AutoencoderConfig(ModelConfig):
             ArgumentError: it asks for what is not here.
         """
         stages = {*told.get("down_block_types", ()), *told.get("up_block_types", ())}
-        if stages - {"DownEncoderBlock2D", "UpDecoderBlock2D"} or told.get("act_fn", "silu") != "silu" or told.get(
-                "shift_factor") or not told.get("use_quant_conv", True):
+        wrong = sorted(stages - {"DownEncoderBlock2D", "UpDecoderBlock2D"})
+        fixed = {"act_fn": ("silu",), "shift_factor": (None, 0), "use_quant_conv": (True,),
+                 "use_post_quant_conv": (True,), "mid_block_add_attention": (True,)}
+        wrong += [f"{name}={told[name]!r}" for name, known in fixed.items() if told.get(name, known[0]) not in known]
+        if wrong:
             raise ArgumentError(message("AutoencoderKL", "config.json", "DownEncoderBlock2D, UpDecoderBlock2D, silu, "
-                                        "no shift_factor, use_quant_conv", sorted(stages)))
+                                        "no shift_factor, quant_conv, attention", ", ".join(wrong)))
         return cls.from_dict({name: told[name] for name in cls.__dataclass_fields__ if name in told})
 
     @classmethod

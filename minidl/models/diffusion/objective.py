@@ -57,7 +57,9 @@ def weights(scheduler, times, weighting, like):
 
 def _min_snr(ratio, prediction):
     """min(SNR, GAMMA) in units of the error of x_0: over what the error of this prediction is in those."""
-    return np.minimum(ratio, GAMMA) / {"epsilon": ratio, "v_prediction": ratio + 1, "sample": 1.0}[prediction]
+    least = np.minimum(ratio, GAMMA)
+    found = {"epsilon": GAMMA / np.maximum(ratio, GAMMA), "v_prediction": least / (ratio + 1), "sample": least}
+    return found[prediction]
 
 
 WEIGHTS = {"none": lambda ratio, prediction: 1.0, "min-snr": _min_snr}

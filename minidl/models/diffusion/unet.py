@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ... import nn, ops
-from ...errors import ArgumentError, ShapeError, message
+from ...errors import ArgumentError, ShapeError, message, number
 from ...tensor import Tensor
 from ..config import ModelConfig
 from ..model import Model
@@ -106,6 +106,14 @@ class UNetConfig(ModelConfig):
         if len(sizes) != 1:
             raise ArgumentError(message("UNetConfig", "block_out_channels, down_block_types, up_block_types",
                                         "as many of each", sizes))
+        for name in ("layers_per_block", "transformer_layers_per_block"):
+            number("UNetConfig", name, getattr(self, name), 1, whole=True)
+        if self.sample_size is not None:
+            number("UNetConfig", "sample_size", self.sample_size, 1, whole=True)
+        for name in ("attention_head_dim", "num_attention_heads"):
+            value = getattr(self, name)
+            if isinstance(value, tuple) and len(value) not in sizes:
+                raise ArgumentError(message("UNetConfig", name, "a number, or one a stage", value))
         if self.class_embed_type not in (None, "identity") or self.resnet_time_scale_shift not in (
                 "default", "scale_shift"):
             raise ArgumentError(message("UNetConfig", "class_embed_type, resnet_time_scale_shift",

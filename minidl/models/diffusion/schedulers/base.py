@@ -27,7 +27,8 @@ class SchedulerConfig(ModelConfig):
         beta_start, beta_end, beta_schedule, trained_betas: the variance that each step adds; see `betas`.
         prediction_type: what the network gives: "epsilon", the noise; "v_prediction" (Salimans, Ho 2022,
             arXiv:2202.00512, section 4); "sample", the picture.
-        timestep_spacing, steps_offset: which of them a sampler takes (Lin et al. 2023, arXiv:2305.08891, table 2).
+        timestep_spacing, steps_offset: which of them a sampler takes (Lin et al. 2023, arXiv:2305.08891, table 2); the
+            offset as far as there is room for it.
         rescale_betas_zero_snr: leave nothing of the picture in the last step (the same, algorithm 1).
     """
 
@@ -49,7 +50,15 @@ class SchedulerConfig(ModelConfig):
             if getattr(self, name) not in known:
                 raise ArgumentError(message(type(self).__name__, name, f"one of {', '.join(map(str, known))}",
                                             repr(getattr(self, name))))
-        number(type(self).__name__, "num_train_timesteps", self.num_train_timesteps, 1, whole=True)
+        kind, total = type(self).__name__, number(type(self).__name__, "num_train_timesteps", self.num_train_timesteps,
+                                                  1, whole=True)
+        number(kind, "steps_offset", self.steps_offset, 0, whole=True)
+        for name in ("beta_start", "beta_end"):
+            number(kind, name, getattr(self, name), 0, 1)
+        own = self.trained_betas
+        if own is not None and (len(own) != total or not all(0 <= beta <= 1 for beta in own)):
+            raise ArgumentError(message(kind, "trained_betas", f"num_train_timesteps={total} numbers in [0, 1]",
+                                        f"{len(own)}, {own[:3]}..."))
 
 
 def betas(config):
@@ -85,7 +94,8 @@ def spaced(config, n):
     if spacing == "linspace":
         return np.linspace(0, total - 1, n)[::-1]
     if spacing == "leading":
-        return (np.arange(n) * (total // n)).astype(float)[::-1] + config.steps_offset
+        step = max(total // n, 1)
+        return (np.arange(n) * step).astype(float)[::-1] + min(config.steps_offset, total - 1 - (n - 1) * step)
     return np.round(np.arange(total, 0, -total / n)[:n]) - 1
 
 
