@@ -63,6 +63,17 @@ def test_dcgans_of_any_even_size(size, tmp_path):
     assert ml.create_model("dcgan", tmp_path / "model.safetensors").config == model.config
 
 
+def test_sizes_are_found_in_files_of_any_order(tmp_path):
+    state = DCGANGenerator(DCGANConfig(64, 1, 3, 2)).state_dict()
+    io.save({name: state[name] for name in sorted(state)}, tmp_path / "sorted.safetensors")
+    assert ml.create_model("dcgan", tmp_path / "sorted.safetensors").config == DCGANConfig(64, 1, 3, 2)
+
+
+def test_between_opposite_latents_lies_what_is_between():
+    found = between(ml.tensor([1.2, -3.0]), ml.tensor([-0.4, 1.0]), 5).numpy()
+    np.testing.assert_allclose(found, np.linspace([1.2, -3.0], [-0.4, 1.0], 5), atol=1e-6)
+
+
 def test_sizes_that_do_not_fit():
     with pytest.raises(ArgumentError, match="even"):
         DCGANConfig(27)
@@ -74,6 +85,10 @@ def test_sizes_that_do_not_fit():
         DCGANGenerator(DCGANConfig.tiny()).sample(label=1)
     with pytest.raises(ArgumentError, match=r"class in \[0, 3\)"):
         M2(M2Config.tiny()).sample(label=3)
+    with pytest.raises(ArgumentError, match=r"labels: expected classes in \[0, 3\)"):
+        M2(M2Config.tiny()).draw(ml.zeros((1, 3)))
+    with pytest.raises(ArgumentError, match="expected none, got 'truncation'"):
+        DCGANGenerator(DCGANConfig.tiny()).sample(truncation=0.5)
 
 
 # -- bounds ------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ Differs from the paper: the discriminator gives scores; their sigmoid is the pro
     latent (N,Z) -> SxS -> doubled until HxW, each but the last with batch norm and ReLU -> tanh -> image (N,C,H,W)
     image (N,C,H,W) -> halved until SxS, leaky ReLUs -> score (N)
 """
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,8 +66,10 @@ class DCGANConfig(ModelConfig):
 
 def sizes_of(weights):
     """The config's fields, from the shapes of a generator's official names."""
-    convs = [np.shape(weights[name]) for name in weights if name.endswith("weight") and np.ndim(weights[name]) == 4]
-    if not convs or "main.0.weight" not in weights:
+    found = [re.fullmatch(r"main\.(\d+)\.weight", name) for name in weights]
+    places = sorted(int(match[1]) for match in found if match)                 # (files may have sorted them as words)
+    convs = [shape for shape in (np.shape(weights[f"main.{place}.weight"]) for place in places) if len(shape) == 4]
+    if not convs or places[0] != 0:
         return {}
     return {"latent_size": convs[0][0], "image_size": convs[0][2] << (len(convs) - 1), "width": convs[-1][0],
             "in_channels": convs[-1][1]}

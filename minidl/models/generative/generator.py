@@ -1,10 +1,12 @@
 """What generators of images have in common: noise in, images out, the same for a seed however many are drawn."""
 import math
+from inspect import signature
 
 from ... import nn, ops
 from ...backend import random
 from ...errors import ArgumentError, message, number
 from ...tape import no_grad
+from ..config import near
 from ..model import Model
 
 
@@ -77,14 +79,21 @@ class Generator(Model):
             (count, C, H, W), pixels in `pixel_range`.
 
         Raises:
-            ArgumentError: there is no such class, or nothing to choose from.
+            ArgumentError: there is no such class, nothing to choose from, or no such option.
         """
         number("sample", "count", count, 1, whole=True)
         return self.draw(self.latents(count, seed, first), self.classes(count, label, first), **options)
 
     def draw(self, latents, labels=None, **options):
-        """`generate` in evaluation mode, without a record."""
-        training = self.training
+        """`generate` in evaluation mode, without a record.
+
+        Raises:
+            ArgumentError: it has no such option.
+        """
+        known, training = [*signature(self.generate).parameters][2:], self.training
+        for wrong in options.keys() - {*known}:
+            raise ArgumentError(message(type(self).__name__, "options", ", ".join(known) or "none", repr(wrong),
+                                        near(wrong, known)))
         self.eval()
         try:
             with no_grad():
@@ -100,7 +109,7 @@ def between(start, end, count):
     """
     unit = [x / ops.vector_norm(x) for x in (start, end)]
     angle = math.acos(max(-1.0, min(1.0, float(ops.sum(unit[0] * unit[1]).item()))))
-    if angle < 1e-4:
+    if math.sin(angle) < 1e-4:                         # (the same direction, or the opposite one: no arc, or many)
         return ops.stack([start + (end - start) * (i / max(count - 1, 1)) for i in range(count)])
     shares = [i * angle / max(count - 1, 1) for i in range(count)]
     return ops.stack([start * (math.sin(angle - a) / math.sin(angle)) + end * (math.sin(a) / math.sin(angle))

@@ -265,6 +265,8 @@ class M2(VariationalAutoencoder):
         return logits.reshape(self.shape(z.shape[0])) if z.ndim == 2 else logits
 
     def _shares(self, labels, like):
+        if labels is None:
+            raise ArgumentError(message("M2", "labels", f"classes in [0, {self.num_classes})", "none"))
         return labels if labels.ndim > 1 else ops.one_hot(labels, self.num_classes, dtype=like.dtype)
 
     def forward(self, image, noise=None):
