@@ -41,7 +41,7 @@ class DDPM(ImagePipeline):
 
         Args:
             count: how many.
-            seed: image i depends on the seed and on `first` + i alone.
+            seed: image i depends on the seed and on `first` + i alone; None: of the default generator.
             label: of what class, an integer; None: any, in turn.
             first: the number of the first image.
             steps, guidance: as of a call.
@@ -52,7 +52,8 @@ class DDPM(ImagePipeline):
         labels = None
         if self.num_classes or label is not None:
             labels = [(first + i) % self.num_classes if label is None else label for i in range(count)]
-        return sample_images(self.unet, self.scheduler, count, labels, steps, guidance, seed + first)
+        return sample_images(self.unet, self.scheduler, count, labels, steps, guidance,
+                             None if seed is None else seed + first)
 
     def __call__(self, labels=None, num_images=1, steps=50, guidance=3.0, seed=None, callback=None):
         """Draw images.
@@ -61,7 +62,7 @@ class DDPM(ImagePipeline):
             labels: of classes, integers, an image each; None: `num_images` of any class.
             steps: of the scheduler.
             guidance: by how much classes are exaggerated; 1: not at all.
-            seed: an integer, for the first image, and the following ones for the others; or a list; None: any.
+            seed: an integer, for the first image, and the following ones for the others; or a list; None: drawn.
             callback: called after each step with (number of steps done, of all, x).
 
         Returns:

@@ -1,4 +1,6 @@
 """What pipelines that draw share: networks, tokenizers and schedulers that belong together, from a folder."""
+from collections.abc import Iterable
+
 import numpy as np
 
 from .. import nn
@@ -11,12 +13,18 @@ class ImagePipeline:
 
     Args:
         parts: models, schedulers and tokenizers, by name.
+
+    Raises:
+        ArgumentError: parts are missing, or there are others.
     """
 
     names: tuple
     kinds: tuple
 
     def __init__(self, **parts):
+        if parts.keys() != {*self.names}:
+            raise ArgumentError(message(type(self).__name__, "parts", ", ".join(self.names),
+                                        ", ".join(parts) or "none"))
         for name, part in parts.items():
             setattr(self, name, part.eval() if isinstance(part, nn.Module) else part)
 
@@ -76,10 +84,19 @@ class ImagePipeline:
 
 def repeated(prompt, count):
     """A list of prompts, each as often as it is drawn."""
-    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-    if not prompts or any(not isinstance(p, str) for p in prompts):
-        raise ArgumentError(message("pipeline", "prompt", "a string, or a list of them", repr(prompt)))
-    return [p for p in prompts for _ in range(count)]
+    return [p for p in texts("prompt", prompt) for _ in range(count)]
+
+
+def texts(name, given):
+    """A list of strings, of one or of several.
+
+    Raises:
+        ArgumentError: it is neither; `name` is what it is called.
+    """
+    found = [given] if isinstance(given, str) else [*given] if isinstance(given, Iterable) else []
+    if not found or any(not isinstance(text, str) for text in found):
+        raise ArgumentError(message("pipeline", name, "a string, or a list of them", repr(given)))
+    return found
 
 
 def to_uint8(x):

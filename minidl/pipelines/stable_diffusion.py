@@ -6,18 +6,21 @@
 
 Source: Rombach et al. 2021, "High-Resolution Image Synthesis with Latent Diffusion Models", arXiv:2112.10752.
 """
+from numbers import Real
+
 import numpy as np
 
 from .. import ops
 from ..data.image import resize
 from ..errors import ArgumentError, message, number
 from ..models.diffusion.sampling import Noise, denoise, guided, seeds
+from ..models.diffusion.schedulers import PNDMScheduler
 from ..models.diffusion.single_file import load_single_file
 from ..models.diffusion.tiling import tiled
 from ..tape import no_grad
 from ..tensor import Tensor
 from ..text import load_tokenizer
-from .image import ImagePipeline, repeated, to_uint8
+from .image import ImagePipeline, repeated, texts, to_uint8
 
 SETTINGS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1,
             "skip_prk_steps": True}                    # of the published networks' schedule
@@ -33,7 +36,8 @@ class StableDiffusion(ImagePipeline):
         scheduler: may be another; one that would clip x_0, which is no picture here, does not.
         sliced: networks see one image at a time, and guidance asks twice: the least memory. (Attention never holds
             its scores, sliced or not.)
-        tile: encode and decode large images by tiles of so many pixels a side; None: as a whole.
+        tile: encode and decode large images by tiles of so many pixels a side, rounded down to whole latents; None: as
+            a whole.
 
     Raises:
         ArgumentError: parts that do not fit each other.
@@ -64,7 +68,6 @@ class StableDiffusion(ImagePipeline):
             scheduler: None: PNDM.
             configs: of the networks, as of `load_single_file`; None: the published ones.
         """
-        from ..models.diffusion.schedulers import PNDMScheduler
         if not hasattr(tokenizer, "get_vocab"):
             tokenizer = load_tokenizer(tokenizer)
         return cls(**load_single_file(path, configs), tokenizer=tokenizer,
@@ -81,6 +84,17 @@ class StableDiffusion(ImagePipeline):
         self._scheduler = type(scheduler).from_config({**told, "clip_sample": False}) if told.get("clip_sample") \
             else scheduler
 
+    @property
+    def tile(self):
+        """Pixels a side of a tile, or None."""
+        return self._tile
+
+    @tile.setter
+    def tile(self, tile):
+        if tile is not None:
+            tile = number("StableDiffusion", "tile", tile, self.factor, whole=True) // self.factor * self.factor
+        self._tile = tile
+
     # -- calls --------------------------------------------------------------------------------------
 
     def __call__(self, prompt, negative_prompt="", image=None, mask=None, strength=None, height=None, width=None,
@@ -88,7 +102,7 @@ class StableDiffusion(ImagePipeline):
         """Draw images.
 
         Args:
-            prompt, negative_prompt: what to draw, and what not; a string, or a list of them.
+            prompt, negative_prompt: what to draw, and what not; a string, or a list of them; None: nothing that not.
             image (H, W, 3): uint8, to begin from; None: from noise.
             mask (H, W): bool, or uint8 above 127: where to draw anew; the rest stays.
             strength: in (0, 1]: how much of the way from noise there is to go, 1 forgets the image; None: 0.8, with a
@@ -97,10 +111,10 @@ class StableDiffusion(ImagePipeline):
             steps: of the scheduler.
             guidance: how much the prompt is exaggerated; 1: not at all, the negative prompt counts for nothing.
             num_images: of each prompt.
-            seed: an integer, for the first image, and the following ones for the others; or a list; None: any.
+            seed: an integer, for the first image, and the following ones for the others; or a list; None: drawn.
             truncation: cut prompts that are too long.
             callback: called after each step with (number of steps done, of all, latents); `decode` shows them.
-            noise: in place of seeds, a function: (*shape) -> (N, *shape).
+            noise: in place of seeds, a function: shape -> (N, *shape).
 
         Returns:
             (N, H, W, 3), uint8; images of one prompt lie together.
@@ -110,6 +124,8 @@ class StableDiffusion(ImagePipeline):
                 factor; a mask without an image; numbers out of range.
         """
         prompts = repeated(prompt, number("StableDiffusion", "num_images", num_images, 1, whole=True))
+        number("StableDiffusion", "guidance", guidance)
+        image = None if image is None else _checked(image)
         height, width = self._size(image, mask, height, width)
         count, latent = len(prompts), (self.vae.config.latent_channels, height // self.factor, width // self.factor)
         noise = noise or Noise(seeds("StableDiffusion", seed, count), self.device)
@@ -170,7 +186,7 @@ class StableDiffusion(ImagePipeline):
         """How many steps are left out."""
         usual = 1.0 if image is None or mask is not None else 0.8
         strength = usual if strength is None or image is None else strength
-        if not 0 < strength <= 1:
+        if not isinstance(strength, Real) or not 0 < strength <= 1:
             raise ArgumentError(message("StableDiffusion", "strength", "a number in (0, 1]", strength))
         return min(number("StableDiffusion", "steps", steps, 1, whole=True) - 1, steps - int(steps * strength))
 
@@ -180,8 +196,8 @@ class StableDiffusion(ImagePipeline):
         Raises:
             ArgumentError: a prompt is too long, or there are not as many negative ones.
         """
-        negatives = [negative] * len(prompts) if isinstance(negative, str) else list(negative)
-        if len(negatives) != len(prompts) and len(prompts) % max(len(negatives), 1) == 0:
+        negatives = texts("negative_prompt", "" if negative is None else negative)
+        if len(prompts) % len(negatives) == 0:
             negatives = [n for n in negatives for _ in range(len(prompts) // len(negatives))]
         if len(negatives) != len(prompts):
             raise ArgumentError(message("StableDiffusion", "negative_prompt", f"one, or {len(prompts)}",
@@ -232,11 +248,16 @@ class StableDiffusion(ImagePipeline):
         return output if len(states) == count else guided(output, guidance, channels)
 
 
-def _pixels(image, height, width):
-    """An image (H, W, 3), uint8, as (1, 3, height, width) in [-1, 1]."""
+def _checked(image):
+    """An image as an array, which must be (H, W, 3), uint8."""
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ArgumentError(message("StableDiffusion", "image", "(H, W, 3), uint8", f"{image.dtype} {image.shape}"))
+    return image
+
+
+def _pixels(image, height, width):
+    """An image (H, W, 3), uint8, as (1, 3, height, width) in [-1, 1]."""
     if image.shape[:2] != (height, width):
         image = resize(image, (height, width), "lanczos")
     return Tensor((image.astype(np.float32) / 127.5 - 1).transpose(2, 0, 1)[None].copy())

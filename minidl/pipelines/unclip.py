@@ -24,19 +24,22 @@ DRAWING = ("decoder", "text_encoder", "tokenizer", "text_proj", "super_res_first
 
 
 class _Drawing(ImagePipeline):
-    """From vectors of images, and texts, to images."""
+    """From vectors of images, and texts, to images. A subclass has `source`: which part makes the vectors, and the
+    field of its config that says how wide."""
+
+    source: tuple
 
     def __init__(self, **parts):
         super().__init__(**parts)
         self.check_tokenizer()
-        fits = {"cross_attention_dim": (self.decoder.config.cross_attention_dim,
-                                        self.text_proj.config.cross_attention_dim),
-                "time_embed_dim": (self.decoder.config.time_width, self.text_proj.config.time_embed_dim),
-                "clip_embeddings_dim": (self.text_encoder.config.projection_dim,
-                                        self.text_proj.config.clip_embeddings_dim)}
+        told, (part, field) = self.text_proj.config, self.source
+        fits = {"text_proj.cross_attention_dim": (self.decoder.config.cross_attention_dim, told.cross_attention_dim),
+                "text_proj.time_embed_dim": (self.decoder.config.time_width, told.time_embed_dim),
+                "text_proj.clip_embeddings_dim": (self.text_encoder.config.projection_dim, told.clip_embeddings_dim),
+                f"{part}.{field}": (told.clip_embeddings_dim, getattr(getattr(self, part).config, field))}
         for name, (want, got) in fits.items():
             if want != got:
-                raise ArgumentError(message(type(self).__name__, f"text_proj.{name}", want, got,
+                raise ArgumentError(message(type(self).__name__, name, want, got,
                                             "Do these parts belong together?"))
 
     def encode(self, texts, truncation):
@@ -102,6 +105,7 @@ class UnCLIP(_Drawing):
 
     names = ("prior", *DRAWING, "prior_scheduler")
     kinds = ("UnCLIPPipeline",)
+    source = "prior", "embedding_dim"
 
     def __call__(self, prompt, num_images=1, prior_steps=25, steps=25, super_res_steps=7, prior_guidance=4.0,
                  guidance=8.0, seed=None, truncation=False, callback=None, noise=None):
@@ -112,10 +116,10 @@ class UnCLIP(_Drawing):
             num_images: of each prompt.
             prior_steps, steps, super_res_steps: of the schedulers of prior, decoder and super-resolution.
             prior_guidance, guidance: how much prior and decoder exaggerate the text; 1: not at all.
-            seed: an integer, for the first image, and the following ones for the others; or a list; None: any.
+            seed: an integer, for the first image, and the following ones for the others; or a list; None: drawn.
             truncation: cut prompts that are too long.
             callback: called after each step with (stage, number of steps done, of all, x).
-            noise: in place of seeds, a function: (*shape) -> (N, *shape).
+            noise: in place of seeds, a function: shape -> (N, *shape).
 
         Returns:
             (N, H, W, 3), uint8; images of one prompt lie together.
@@ -151,6 +155,7 @@ class UnCLIPVariations(_Drawing):
 
     names = (*DRAWING, "image_encoder")
     kinds = ("UnCLIPImageVariationPipeline",)
+    source = "image_encoder", "projection_dim"
 
     def __call__(self, image, num_images=1, steps=25, super_res_steps=7, guidance=8.0, seed=None, callback=None,
                  noise=None):

@@ -269,7 +269,9 @@ def test_tiles_are_blended():
 def test_tiled_pictures_are_nearly_whole_ones(stable):
     options = {"image": picture("wide", 32, 48), "strength": 0.5, "steps": 4, "seed": 1}
     whole = stable("the cat", **options)
-    stable.tile = 24
+    with pytest.raises(ArgumentError, match="tile"):
+        stable.tile = 1
+    stable.tile = 25                                   # (rounded down to whole latents)
     try:
         found = stable("the cat", **options)
     finally:
@@ -282,10 +284,25 @@ def test_tiled_pictures_are_nearly_whole_ones(stable):
     ({"prompt": "the red cat " * 9}, "at most 20 tokens"), ({"width": 17}, "a multiple of 2"), ({"steps": 0}, "steps"),
     ({"strength": 0, "image": IMAGE}, "strength"), ({"mask": HOLE}, "image"), ({"seed": [1, 2]}, "1 seeds"),
     ({"image": IMAGE[:, :, 0]}, "uint8"), ({"image": IMAGE, "mask": IMAGE}, "mask"), ({"prompt": []}, "prompt"),
+    ({"image": "cat.png"}, "image"), ({"prompt": None}, "prompt"), ({"seed": "a"}, "seed"),
+    ({"guidance": "7"}, "guidance"), ({"strength": "a", "image": IMAGE}, "strength"),
     ({"num_images": 0}, "num_images"), ({"negative_prompt": ["a", "b"]}, "negative_prompt")])
 def test_arguments_that_do_not_fit(stable, options, text):
     with pytest.raises(ArgumentError, match=text):
         stable(**{"prompt": "cat", "steps": 2, **options})
+
+
+def test_nothing_that_is_not_to_be_drawn(stable):
+    assert (stable("cat", None, steps=1, seed=0) == stable("cat", steps=1, seed=0)).all()
+
+
+def test_without_a_seed_the_default_generator_chooses(stable):
+    found = []
+    for first in 4, 4, 5:
+        seed(first)
+        found += [stable("cat", steps=1), stable("cat", steps=1)]
+    assert (found[0] == found[2]).all() and (found[1] == found[3]).all()
+    assert (found[0] != found[1]).any() and (found[0] != found[4]).any()
 
 
 def test_long_prompts_are_cut_where_asked(stable):
@@ -295,6 +312,12 @@ def test_long_prompts_are_cut_where_asked(stable):
 def test_parts_that_do_not_belong_together(stable, unclip):
     with pytest.raises(ArgumentError, match="cross_attention_dim"):
         StableDiffusion(stable.unet, stable.vae, unclip.text_encoder, stable.tokenizer, stable.scheduler)
+    encoder = clip.CLIPVisionModelWithProjection(clip.CLIPVisionConfig(16, 32, 10, 2, 2, 3, 16, 8))
+    parts = unclip_parts(stable.tokenizer)
+    with pytest.raises(ArgumentError, match="image_encoder.projection_dim: expected 12, got 10"):
+        UnCLIPVariations(**parts, image_encoder=encoder)
+    with pytest.raises(ArgumentError, match="parts: expected decoder, .*image_encoder"):
+        UnCLIPVariations(**parts)
     with pytest.raises(ArgumentError, match="mask"):
         StableDiffusion(unet(9, "unet9"), stable.vae, stable.text_encoder, stable.tokenizer, stable.scheduler)("cat")
 
@@ -320,8 +343,11 @@ def test_classes_are_sampled_with_seeds(tmp_path):
     DDPM(network, scheduler).save_pretrained(tmp_path / "model")
     again = image_pipeline(tmp_path / "model")(labels=[0, 2], steps=4, seed=7)
     assert again.shape == (2, 8, 8, 1) and (again == DDPM(network, scheduler)([0, 2], steps=4, seed=7)).all()
-    with pytest.raises(ArgumentError, match="classes below 3"):
-        sample_images(network, scheduler, labels=[3])
+    for labels in [3], [-1], [0.5], []:
+        with pytest.raises(ArgumentError, match="classes below 3"):
+            sample_images(network, scheduler, labels=labels)
+    with pytest.raises(ArgumentError, match="count"):
+        sample_images(network, scheduler, 0)
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
@@ -350,6 +376,13 @@ def test_what_is_learnt_is_the_target(prediction, weighting):
     if weighting == "min-snr":                         # (in units of x_0's error it is the same for every prediction)
         np.testing.assert_allclose(weights(scheduler, times, weighting, x0).numpy() / of_x0,
                                    np.minimum((picture / rest) ** 2, 5.0), rtol=1e-4)
+
+
+def test_weights_where_nothing_is_left_of_the_picture():
+    for prediction in "epsilon", "v_prediction", "sample":
+        scheduler = schedulers.create("ddpm", prediction_type=prediction, rescale_betas_zero_snr=True)
+        found = weights(scheduler, np.array([999]), "min-snr", Tensor(np.zeros(1, "f4"))).item()
+        assert found == (prediction == "epsilon")
 
 
 def test_a_few_steps_of_training_lower_the_loss():

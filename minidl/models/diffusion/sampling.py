@@ -8,7 +8,7 @@ import numpy as np
 
 from ... import ops
 from ...backend import random
-from ...errors import ArgumentError, message
+from ...errors import ArgumentError, message, number
 from ...tape import no_grad
 
 
@@ -29,17 +29,20 @@ class Noise:
 
 
 def seeds(op, seed, count):
-    """Seeds for a number of images: those of a list; from an integer, itself and those that follow; None: any.
+    """Seeds for a number of images: those of a list; from an integer, itself and those that follow; None: of the
+    default generator.
 
     Raises:
-        ArgumentError: a list of another length.
+        ArgumentError: a list of another length, or no seed.
     """
     if isinstance(seed, (list, tuple)):
         if len(seed) != count:
             raise ArgumentError(message(op, "seed", f"{count} seeds, one an image", len(seed)))
         return list(seed)
-    first = int(np.random.SeedSequence().entropy) % 2 ** 32 if seed is None else seed
-    return [first + i for i in range(count)]
+    if seed is None:
+        seed = int(random.integers(np, random.default().next_key(), (1,), 0, 2 ** 32)[0])
+    number(op, "seed", seed, 0, 2 ** 64 - count, whole=True)
+    return [seed + i for i in range(count)]
 
 
 def guided(output, scale, channels):
@@ -68,7 +71,7 @@ def denoise(network, scheduler, x, noise, behind=None):
         network: (x_t as the scheduler scales it, t) -> what the scheduler's `step` takes.
         scheduler: whose timesteps are set.
         x (N, C, *): where to begin, scaled by the scheduler's init_noise_sigma.
-        noise: (*shape) -> (N, *shape), as of Noise.
+        noise: shape -> (N, *shape), as of Noise.
         behind: called after each step with (number of steps done, of all, x); gives x back, or another.
 
     Returns:
@@ -92,23 +95,24 @@ def sample_images(network, scheduler, count=1, labels=None, steps=50, guidance=3
         labels (N): classes, integers; None: of a network with classes, of none of them.
         steps: of the scheduler.
         guidance: by how much the class is exaggerated; 1: not at all.
-        seed: an integer, for the first image, or one for each; None: any.
+        seed: an integer, for the first image, or one for each; None: of the default generator.
         behind: as of `denoise`.
 
     Returns:
         (N, C, H, W), about [-1, 1].
 
     Raises:
-        ArgumentError: a label that is none of the network's classes.
+        ArgumentError: a label that is none of the network's classes; no images are asked for.
     """
     c, device = network.config, next(iter(network.parameters())).device
     classes = c.num_class_embeds or 0
     if labels is not None:
-        labels = np.asarray(labels, np.int64).reshape(-1)
-        if not len(labels) or not (0 <= labels.min() and labels.max() < classes - 1):
+        labels = np.asarray(labels).reshape(-1)
+        if not len(labels) or labels.dtype.kind not in "iu" or not (0 <= labels.min() and labels.max() < classes - 1):
             expected = f"classes below {classes - 1}" if classes else "none: the network knows no classes"
             raise ArgumentError(message("sample_images", "labels", expected, labels.tolist()))
-        count = len(labels)
+        count, labels = len(labels), labels.astype(np.int64)
+    number("sample_images", "count", count, 1, whole=True)
     noise = Noise(seeds("sample_images", seed, count), device)
     none = ops.full(count, max(classes - 1, 0), "int64", device)
     own = none if labels is None else ops.asarray(labels, device=device)
