@@ -10,9 +10,9 @@ import minidl as ml
 
 from ..data import read_series
 from ..errors import ArgumentError, message
-from ..models.config import near
 from ..tools.forecast import draw_forecast
 from ..train import Forecaster, seasonal_naive
+from .settings import demand_known
 from .settings import settings as given
 
 LEVELS = 0.1, 0.25, 0.5, 0.75, 0.9
@@ -57,8 +57,7 @@ def forecast(file: Path = typer.Argument(..., help="A CSV file: a head line, the
 def _options(settings):
     """{option of Forecaster: value} beyond those that the command has."""
     own, known = given("forecast", settings), [*signature(Forecaster).parameters][3:-2]
-    for wrong in own.keys() - {*known}:
-        raise ArgumentError(message("forecast", "--set", f"one of {', '.join(known)}", repr(wrong), near(wrong, known)))
+    demand_known("forecast", "--set", own, known)
     return own
 
 

@@ -1,5 +1,6 @@
 """`minidl train` of what makes images: adversaries, translators, autoencoders."""
 import json
+from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ from ..train import (
     ProgressBar,
 )
 from ..train.pictures import BoundTrainer, Picture, PicturePair, Previews, labelled_part, pairs, pictures
+from .settings import demand_known
 
 SHOWN = 64                         # images of a preview
 
@@ -93,6 +95,12 @@ def _made(name, weights, settings, wanted):
     return create_model(name, weights, **{**fields, **settings})
 
 
+def _demand_settings(loss, function, *more):
+    """Refuse settings of a loss that are none of the function's numbers and words, nor of these."""
+    own = [name for name, p in signature(function).parameters.items() if isinstance(p.default, (int, float, str))]
+    demand_known("train", "--loss", loss, [*own, *more])
+
+
 def _grey(data, settings):
     """Channels of the images, unless they were set."""
     return settings.get("in_channels", 1 if str(data).startswith("fashion-mnist") else 3)
@@ -105,6 +113,7 @@ def _autoencoder(name, data, weights, settings, loss, lr, size, shared, device):
     dataset, channels = pictures(data, size), _grey(data, settings)
     network = _made(name, weights, settings, {"image_size": size, "in_channels": channels,
                                               "num_classes": len(dataset.classes)}).to(device)
+    _demand_settings(loss, network.loss, *["labelled"] * isinstance(network, M2))
     transform = Picture(size, channels, 0.0, 1.0)
     labelled, count = None, loss.pop("labelled", 100)
     if isinstance(network, M2):
@@ -117,6 +126,7 @@ def _autoencoder(name, data, weights, settings, loss, lr, size, shared, device):
 
 def _gan(name, data, weights, settings, loss, lr, size, shared, device):
     """Generators of noise; those with styles by StyleGAN2's recipe, with gamma of 2006.06676, appendix C."""
+    _demand_settings(loss, GAN, "augment")
     size = size or settings.get("image_size", 32 if name.startswith("stylegan") else 28)
     dataset, channels = pictures(data, size), _grey(data, settings)
     wanted = {"image_size": size, "in_channels": channels}
@@ -148,6 +158,7 @@ def _optimizers(game, lr, betas):
 
 def _pix2pix(name, data, weights, settings, loss, lr, size, shared, device):
     size = size or (32 if str(data).startswith("fashion-mnist") else 256)
+    _demand_settings(loss, Pix2Pix)
     halvings = (size & -size).bit_length() - 1
     network = _translator(name, data, weights, settings, {"num_downs": min(8, halvings)})
     return _translation(network, Pix2Pix(network, **loss), pairs(data, size), size, lr, shared, device)
@@ -155,6 +166,7 @@ def _pix2pix(name, data, weights, settings, loss, lr, size, shared, device):
 
 def _cyclegan(name, data, weights, settings, loss, lr, size, shared, device):
     size = size or (32 if str(data).startswith("fashion-mnist") else 256)
+    _demand_settings(loss, CycleGAN)
     networks = [_translator(name, data, weights, settings, {"num_blocks": 6 if size < 256 else 9}) for _ in "ab"]
     dataset = pairs(data, size, False, shared["seed"])
     return _translation(networks[0], CycleGAN(*networks, **loss), dataset, size, lr, shared, device)
@@ -187,6 +199,7 @@ def _translation(network, game, dataset, size, lr, shared, device):
 
 def _diffusion(name, data, weights, settings, loss, lr, size, shared, device):
     """Velocities, cosine schedule; drawn in 25 steps of DDIM, of any class in turn."""
+    _demand_settings(loss, DiffusionTrainer, "prediction")
     size = size or settings.get("sample_size", 28)
     dataset, channels = pictures(data, size), _grey(data, settings)
     classes = tuple(dataset.classes)

@@ -31,6 +31,8 @@ def judge(model: str = typer.Argument(..., help="A folder, as `minidl train` lea
     network, eye = drawing.load(model), from_pretrained(classifier)
     if not isinstance(network, (Generator, DDPM)):
         raise ArgumentError(message("judge", "model", "one that makes images of noise", type(network).__name__))
+    if truncation is not None and not isinstance(network, Generator):
+        raise ArgumentError(message("judge", "--truncation", "a model with styles", type(network).__name__))
     task = image_task(data, eye.inputs)
     real = [task.validation[i] for i in range(min(count, len(task.validation)))]
     images, labels = [image for image, _ in real], np.asarray([label for _, label in real])

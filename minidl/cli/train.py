@@ -57,8 +57,8 @@ def train(model: str = typer.Argument(..., help=MODEL),
     of_texts = Path(model).is_dir() or hub.is_name(model)
     if not of_texts and find(model).task == "image-generation":
         return train_generative(model, data, weights=weights, settings=given("train", settings),
-                                loss=given("train", loss), epochs=epochs, lr=lr, size=size, out=out, shared=shared,
-                                device=device, resume=resume, console=console, as_json=as_json)
+                                loss=given("train", loss, "--loss"), epochs=epochs, lr=lr, size=size, out=out,
+                                shared=shared, device=device, resume=resume, console=console, as_json=as_json)
     if loss:
         raise ArgumentError(message("train", "--loss", "a model that makes images", model))
     if of_texts and weights:

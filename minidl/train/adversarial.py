@@ -7,6 +7,7 @@
 """
 import math
 import warnings
+from collections.abc import Mapping
 from contextlib import contextmanager
 
 from ..errors import ArgumentError, MinidlError, fields, message, number
@@ -36,15 +37,16 @@ class AdversarialTrainer(Trainer):
 
     def __init__(self, game, optimizers, *, schedules=None, **options):
         for name, given in (("optimizers", optimizers), ("schedules", schedules or optimizers)):
-            if [*given] != [*game.turns]:
-                raise ArgumentError(message("AdversarialTrainer", name, f"one each of {', '.join(game.turns)}",
-                                            ", ".join(map(str, given)) or "none"))
+            if not isinstance(given, Mapping) or given.keys() != game.turns.keys():
+                got = ", ".join(map(str, given)) or "none" if isinstance(given, Mapping) else type(given).__name__
+                raise ArgumentError(message("AdversarialTrainer", name, f"one each of {', '.join(game.turns)}", got))
         if options.get("accumulate", 1) != 1 or options.get("metrics"):
             raise ArgumentError(message("AdversarialTrainer", "options", "neither accumulate nor metrics",
                                         ", ".join(options)))
         self.turns = {turn: _TurnLoss(turn) for turn in game.turns}
-        super().__init__(game, _Together(optimizers), None, schedule=schedules and _Together(schedules),
-                         **{**options, "metrics": self.turns.values()})
+        optimizers, schedules = (given and _Together((turn, given[turn]) for turn in game.turns)
+                                 for given in (optimizers, schedules))
+        super().__init__(game, optimizers, None, schedule=schedules, **{**options, "metrics": self.turns.values()})
 
     def fit(self, loader, validation=None, resume=None):
         """As `Trainer.fit`; there is no loss that could be validated.

@@ -71,6 +71,9 @@ class GAN(Game):
         for name, value in (("r1_every", r1_every), ("path_every", path_every), ("critic_steps", critic_steps)):
             number("GAN", name, value, 1, whole=True)
         number("GAN", "mixing", mixing, 0, 1)
+        if discriminator is None and generator.adversary is None:
+            expected = f"one, as {type(generator).__name__} has none of its own"
+            raise ArgumentError(message("GAN", "discriminator", expected, "none"))
         self.generator, self.discriminator = generator, discriminator or generator.adversary()
         self.has_styles = hasattr(generator, "styles")
         if path_length and not self.has_styles:
@@ -247,7 +250,7 @@ class ImagePool:
                 self.images.append(image)
             elif chance < 0.5:
                 i = int(place * self.size)
-                image, self.images[i] = self.images[i], image
+                image, self.images[i] = self.images[i].to(image.device), image         # (a resumed run's: on the host)
             given.append(image)
         return ops.stack(given)
 

@@ -97,11 +97,15 @@ class PairFolder:
     def __init__(self, root, paired=True, seed=0):
         self.files = [image_files(Path(root) / kind) for kind in "AB"]
         if paired:
-            stems = [[path.stem for path in files] for files in self.files]
-            if lonely := sorted(set(stems[0]) ^ set(stems[1])):
+            named = [{path.relative_to(Path(root) / kind).with_suffix(""): path for path in files}
+                     for kind, files in zip("AB", self.files)]
+            if lonely := sorted(named[0].keys() ^ named[1].keys()):
                 raise ArgumentError(message("PairFolder", "root", "images of the same names in A and B",
                                             f"{lonely[0]} in one only"))
-            self.files = [sorted(files, key=lambda path: path.stem) for files in self.files]
+            if twice := [path for files, own in zip(self.files, named) for path in files if path not in own.values()]:
+                raise ArgumentError(message("PairFolder", "root", "one image of a name in A, and one in B",
+                                            f"another beside {twice[0]}"))
+            self.files = [[own[name] for name in sorted(own)] for own in named]
         else:
             self.files = [list(files) for files in self.files]
             order = np.argsort(random.uniform(np, random.key(seed), (len(self.files[1]),)))
@@ -145,7 +149,7 @@ def pictures(data, size=None):
     if name == "fashion-mnist":
         images, labels, classes = _clothes(folder, size)
         return ArrayDataset(images, labels, classes=classes)
-    inside = [*Path(data).iterdir()] if Path(data).is_dir() else []
+    inside = [path for path in Path(data).iterdir() if path.name[0] != "."] if Path(data).is_dir() else []
     by_class = inside and all(path.is_dir() for path in inside)
     return ImageFolder(data) if by_class else ImageFiles(data)
 
@@ -196,8 +200,8 @@ class BoundTrainer(Trainer):
     def _with_labels(self, images):
         n, (own, classes) = images.shape[0], self.labelled
         chosen = random.integers(np, random.default().next_key(), (min(n, len(own)),), 0, len(own))
-        own = ops.tensor(own[chosen], device=images.device)
-        return self.model.loss(images, **self.bound) + self.model.loss(own, ops.tensor(classes[chosen]), **self.bound)
+        own, classes = (ops.tensor(x[chosen], device=images.device) for x in (own, classes))
+        return self.model.loss(images, **self.bound) + self.model.loss(own, classes, **self.bound)
 
 
 class Previews(Callback):

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 import minidl as ml
 from minidl.cli import app
 from minidl.data import ImageFolder
-from minidl.data.image import sheet
+from minidl.data.image import sheet, write_image
 from minidl.errors import ArgumentError, ShapeError
 from minidl.train.frechet import frechet_distance
 from minidl.train.pictures import PairFolder, Picture, edges, labelled_part, pairs, pictures
@@ -97,6 +97,14 @@ def test_pictures_and_pairs(folder, tmp_path):
         (folder / "pairs" / "A" / "lonely.png").write_bytes((folder / "pairs" / "A" / "0.png").read_bytes())
         PairFolder(folder / "pairs")
     (folder / "pairs" / "A" / "lonely.png").unlink()
+    for name in "x/1.png", "y/1.png":
+        for kind in "AB":
+            write_image(tmp_path / kind / name, np.full((4, 4), ord(name[0]), np.uint8))
+    (tmp_path / ".hidden").write_text("")
+    assert all((a == b).all() for a, b in PairFolder(tmp_path)) and pictures(tmp_path).classes == ("A", "B")
+    write_image(tmp_path / "A" / "x" / "1.jpg", np.zeros((4, 4), np.uint8))
+    with pytest.raises(ArgumentError, match="one image of a name"):
+        PairFolder(tmp_path)
     loose = PairFolder(folder / "pairs", paired=False, seed=1)
     assert [p.name for p in loose.files[1]] != [p.name for p in PairFolder(folder / "pairs", False, 2).files[1]]
     flat = np.zeros((1, 9, 9), np.uint8)
@@ -119,9 +127,12 @@ def test_sheets():
         sheet(np.zeros((1, 2, 3, 3)))
 
 
-def test_what_cannot_be_trained_or_drawn():
+def test_what_cannot_be_trained_or_drawn(tmp_path):
     with pytest.raises(ArgumentError, match="not the rival"):
         run("train", "dcgan_discriminator", "fashion-mnist")
+    for name, setting in ("dcgan", "r2=1"), ("cyclegan", "l1=1"), ("vae", "labelled=9"), ("ddpm", "beta=1"):
+        with pytest.raises(ArgumentError, match=f"--loss: expected one of .*got '{setting[:-2]}'"):
+            run("train", name, "fashion-mnist=subset", "--loss", setting, "--out", tmp_path)
 
 
 # -- judging -----------------------------------------------------------------------------------
@@ -135,6 +146,8 @@ def test_frechet_distances_that_are_known():
     a, b = rng.standard_normal((50, 1)), 2 * rng.standard_normal((60, 1)) + 1
     want = (a.mean() - b.mean()) ** 2 + (a.std(ddof=1) - b.std(ddof=1)) ** 2
     assert frechet_distance(a, b) == pytest.approx(want)
+    with pytest.raises(ArgumentError, match="finite"):
+        frechet_distance(a, np.full((5, 1), np.nan))
     linalg = pytest.importorskip("scipy.linalg")
     y = rng.standard_normal((4000, 5)) @ rng.standard_normal((5, 5))
     both = linalg.sqrtm(np.cov(x.T) @ np.cov(y.T)).real

@@ -13,6 +13,7 @@ from minidl.models.generative.dcgan import DCGANConfig, DCGANGenerator
 from minidl.models.generative.patchgan import PatchGAN, PatchGANConfig
 from minidl.models.generative.pix2pix import UNetGenerator, UNetGeneratorConfig
 from minidl.models.generative.stylegan2 import StyleGAN2Config, StyleGAN2Generator
+from minidl.models.generative.vae import VAE, VAEConfig
 from minidl.train import (
     GAN,
     AdaptiveAugment,
@@ -175,6 +176,11 @@ def test_wrong_settings(options, text):
     optimizers = {t: optim.SGD(getattr(game, t).parameters(), 0.1) for t in game.turns}
     with pytest.raises(ArgumentError, match=text):
         AdversarialTrainer(game, **{"optimizers": optimizers, **options})
+    with pytest.raises(ArgumentError, match="got SGD"):
+        AdversarialTrainer(game, optimizers["generator"])
+    with pytest.raises(ArgumentError, match="as VAE has none of its own"):
+        GAN(VAE(VAEConfig.tiny()))
+    assert [*AdversarialTrainer(game, dict(reversed(optimizers.items()))).optimizer] == [*game.turns]
     with pytest.raises(ArgumentError, match="validation"):
         AdversarialTrainer(game, optimizers).fit([], validation=[])
     with pytest.raises(ArgumentError, match="no styles"):
