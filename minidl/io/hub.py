@@ -14,7 +14,8 @@ from .weights import IN_DIRECTORY, parts
 # What a model's directory may have beside its weights that we read.
 BESIDE = ("config.json", "generation_config.json", "preprocessor_config.json", "tokenizer.json",
           "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt",
-          "merges.txt", "spiece.model", "sentencepiece.bpe.model", "source.spm", "target.spm", "tokenizer.model")
+          "merges.txt", "spiece.model", "sentencepiece.bpe.model", "source.spm", "target.spm", "tokenizer.model",
+          "scheduler_config.json")
 _NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _SECONDS = 10                                          # to wait for the hub's first answer
 
@@ -41,31 +42,59 @@ def download(name, revision=None):
         CheckpointError: there is no such model or revision, it has no weights, it cannot be reached and is not in the
             cache, or the `hub` extra is not installed.
     """
+    fetch = _opened(name, revision)
+    best, lacking = _fetched(fetch)
+    if best is None and fetch.unreachable is None:
+        raise CheckpointError(message("hub", "name", f"a model with one of {', '.join(IN_DIRECTORY)}",
+                                      f"{name} with {', '.join(sorted(fetch.there)[:20]) or 'nothing'}"))
+    if best is None or lacking:
+        raise fetch.incomplete(lacking or ["weights"])
+    return fetch.directory
+
+
+def download_parts(name, index, folders, revision=None):
+    """The directory of models that belong together, each in a folder of its own, with what `download` needs of each.
+
+    Args:
+        name, revision: as of `download`.
+        index: a file at the top, that says which there are.
+        folders: a function: the directory, with the index in it -> the names of the folders that are wanted.
+
+    Raises:
+        CheckpointError: as of `download`; there is no index. (Folders may have no weights, as those of tokenizers.)
+    """
+    fetch = _opened(name, revision)
+    if not fetch(index):
+        raise fetch.incomplete([index])
+    for folder in folders(fetch.directory):
+        _, lacking = _fetched(fetch, f"{folder}/")
+        if lacking:
+            raise fetch.incomplete(lacking)
+    return fetch.directory
+
+
+def _opened(name, revision):
+    """What fetches files of a model."""
     client = _client()
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise CheckpointError(message("hub", "name", "the name of a model, such as 'google/vit-base-patch16-224'",
                                       repr(name)))
     try:
-        there, unreachable = _listed(client, name, revision), None
+        return _Fetch(client, name, revision, _listed(client, name, revision))
     except CheckpointError:
         raise
     except Exception as error:                         # (the classes of the client's transport are not its interface)
-        there, unreachable = None, error
-    fetch = _Fetch(client, name, revision, there)
-    best = next((file for file in IN_DIRECTORY if fetch(file)), None)
-    if best is None and unreachable is None:
-        raise CheckpointError(message("hub", "name", f"a model with one of {', '.join(IN_DIRECTORY)}",
-                                      f"{name} with {', '.join(sorted(there)[:20]) or 'nothing'}"))
-    lacking = [] if best is None else [shard.name for shard in parts(fetch.directory / best) if not fetch(shard.name)]
-    if best is None or lacking:
-        reason = f"{type(unreachable).__name__}: {unreachable}" if unreachable else "the hub does not have it"
-        raise CheckpointError(message(
-            "hub", "name", "a model that is on the hub or in the cache here",
-            f"{name}{f' at {revision}' if revision else ''} without {', '.join(lacking) or 'weights'} ({reason})",
-            "Is there a connection? Is HF_HUB_OFFLINE set?" if unreachable else ""))
-    for file in BESIDE:
-        fetch(file)
-    return fetch.directory
+        return _Fetch(client, name, revision, None, error)
+
+
+def _fetched(fetch, at=""):
+    """(the file of weights that was fetched, or None; shards of it that are lacking) of the folder `at`."""
+    best = next((at + file for file in IN_DIRECTORY if fetch(at + file)), None)
+    shards = [] if best is None else [at + shard.name for shard in parts(fetch.directory / best)]
+    lacking = [shard for shard in shards if not fetch(shard)]
+    for file in () if lacking else BESIDE:
+        fetch(at + file)
+    return best, lacking
 
 
 def _client():
@@ -98,11 +127,13 @@ class _Fetch:
     """Brings files of one model into the cache, all of one commit.
 
     Attributes:
+        there: the names of the files that the hub has; None: it cannot be reached, and `unreachable` says why.
         directory: where they are; None before the first one.
     """
 
-    def __init__(self, client, name, revision, there):
+    def __init__(self, client, name, revision, there, unreachable=None):
         self.client, self.name, self.revision, self.there, self.directory = client, name, revision, there, None
+        self.unreachable = unreachable
 
     def __call__(self, file):
         """Is the file here now? False: the hub does not have it, or it cannot be reached and the cache lacks it."""
@@ -115,8 +146,18 @@ class _Fetch:
             return False
         except Exception as error:
             raise CheckpointError(message("hub", "name", f"to fetch {file} of {self.name}", error)) from error
-        if self.directory not in (None, path.parent):
+        directory = path.parents[file.count("/")]
+        if self.directory not in (None, directory):
             raise CheckpointError(message("hub", "name", "a model that stays as it is",
                                           f"{self.name}, which was changed while it was fetched", "Try again."))
-        self.directory = path.parent
+        self.directory = directory
         return True
+
+    def incomplete(self, lacking):
+        """The error for files that are lacking."""
+        reason = (f"{type(self.unreachable).__name__}: {self.unreachable}" if self.unreachable
+                  else "the hub does not have it")
+        revision = f" at {self.revision}" if self.revision else ""
+        return CheckpointError(message("hub", "name", "a model that is on the hub or in the cache here",
+                                       f"{self.name}{revision} without {', '.join(lacking)} ({reason})",
+                                       "Is there a connection? Is HF_HUB_OFFLINE set?" if self.unreachable else ""))

@@ -50,7 +50,7 @@ def image_pipeline(model, device="cpu"):
         CheckpointError: it is no such folder, or of a pipeline that is not here; a part is missing, damaged, or more
             than data.
     """
-    path = parts.folder(model)
+    path = parts.folder(model, lambda kind: DRAWING[kind].names if kind in DRAWING else ())
     kind, _ = parts.index(path)
     if kind not in DRAWING:
         raise CheckpointError(message("image_pipeline", "model", f"a folder of a {' or '.join(DRAWING)}", kind))

@@ -15,8 +15,12 @@ INDEX = "model_index.json"
 LIBRARIES = {"UnCLIPTextProjModel": "unclip"}          # of diffusers' classes that belong to one pipeline
 
 
-def folder(path):
+def folder(path, wanted):
     """The directory, downloaded if it is the name of a repository on the hub.
+
+    Args:
+        path: of the directory, or the name.
+        wanted: a function: the pipeline's class name -> the names of the parts to download.
 
     Raises:
         CheckpointError: there is none.
@@ -25,7 +29,7 @@ def folder(path):
     if found.is_dir():
         return found
     if hub.is_name(path):
-        return Path(hub.download(str(path)))
+        return hub.download_parts(path, INDEX, lambda directory: wanted(index(directory)[0]))
     raise CheckpointError(message("pipeline", "model", f"a folder with {INDEX}, or a repository on the hub", str(path)))
 
 
@@ -66,7 +70,7 @@ def load(path, kinds, names):
         CheckpointError: it is no such folder, or of another kind; a part is missing, or its files are; or cannot be
             read, or are more than data.
     """
-    path = folder(path)
+    path = folder(path, lambda kind: names if kind in kinds else ())
     kind, there = index(path)
     if kind not in kinds:
         raise CheckpointError(message("pipeline", "model", f"a folder of a {' or '.join(kinds)}", kind))

@@ -14,6 +14,9 @@ import pytest
 from minidl import io
 from minidl.errors import CheckpointError
 from minidl.io import hub
+from minidl.models.diffusion import schedulers
+from minidl.models.diffusion.unet import UNet2DConfig, UNet2DModel
+from minidl.pipelines import DDPM
 
 SHARDED = Path(__file__).parents[1] / "parity/formats/gpt2_sharded"
 COMMITS = {"main": "a" * 40, "v1": "b" * 40}
@@ -72,10 +75,14 @@ def server():
         server.shutdown()
 
 
-def ask(server, home, name="org/model", revision=None, **environment):
-    """The directory that `download` gives in a process of its own; or the error's text."""
-    code = ("import sys; from minidl.io import hub; from minidl.errors import CheckpointError\n"
-            "try: print(hub.download(sys.argv[1], sys.argv[2] or None))\nexcept CheckpointError as error: print(error)")
+DOWNLOAD = "from minidl.io import hub", "hub.download(sys.argv[1], sys.argv[2] or None)"
+PIPELINE = "from minidl.pipelines import image_pipeline", "image_pipeline(sys.argv[1])(num_images=1, steps=1).shape"
+
+
+def ask(server, home, name="org/model", revision=None, get=DOWNLOAD, **environment):
+    """The directory that `download` gives in a process of its own, or what `get` does; or the error's text."""
+    code = (f"import sys; {get[0]}; from minidl.errors import CheckpointError\n"
+            f"try: print({get[1]})\nexcept CheckpointError as error: print(error)")
     plain = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     ours = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(home)}
     result = subprocess.run([sys.executable, "-c", code, name, revision or ""], env={**plain, **ours, **environment},
@@ -121,6 +128,20 @@ def test_revisions_are_kept_apart(server, tmp_path):
 def test_what_goes_wrong_is_said(server, tmp_path, name, revision, environment, reason):
     answer = ask(server, tmp_path, name, revision, **environment)
     assert answer.startswith("[hub] ") and reason in answer
+
+
+def test_a_pipeline_is_a_folder_of_folders(server, tmp_path):
+    pipe = DDPM(UNet2DModel(UNet2DConfig.tiny()), schedulers.create("ddim"))
+    pipe.save_pretrained(tmp_path / "pipe")
+    files = {str(p.relative_to(tmp_path / "pipe")): p.read_bytes() for p in (tmp_path / "pipe").rglob("*.*")}
+    beside = "safety_checker/model.safetensors", "unet/README.md", "all.ckpt"
+    server.models["org/pipe"] = files | dict.fromkeys(beside, b"")
+    for environment in {}, {"HF_HUB_OFFLINE": "1"}:
+        assert ask(server, tmp_path, "org/pipe", get=PIPELINE, **environment) == "(1, 8, 8, 3)"
+    assert not any(word in request for word in ("README", "safety", "all.ckpt") for request in server.requests)
+    assert "without model_index.json" in ask(server, tmp_path, "org/model", get=PIPELINE)
+    del server.models["org/pipe"]["unet/diffusion_pytorch_model.safetensors"]
+    assert "unet" in ask(server, tmp_path / "other", "org/pipe", get=PIPELINE)
 
 
 def test_without_the_extra(monkeypatch):
