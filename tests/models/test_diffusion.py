@@ -14,7 +14,7 @@ from minidl.models.diffusion.autoencoder import AutoencoderConfig, AutoencoderKL
 from minidl.models.diffusion.unclip import PriorConfig, PriorTransformer
 from minidl.models.diffusion.unet import UNet2DConditionConfig, UNet2DConditionModel, UNet2DConfig, UNet2DModel
 from minidl.models.registry import find
-from minidl.models.text.clip import CLIPTextConfig, CLIPTextModel
+from minidl.models.text.clip import CLIPConfig, CLIPTextConfig, CLIPTextModel
 from minidl.testing.modelcheck import official
 
 PARITY = Path(__file__).parents[1] / "parity"
@@ -71,6 +71,12 @@ def test_one_file_round_trip(tmp_path):
         single_file.load_single_file(path)
 
 
+def test_old_configs_of_clip_tell_their_sizes_elsewhere():
+    told = CLIPConfig.tiny().to_hf()
+    older = {**told, "text_config_dict": told["text_config"], "text_config": None, "vision_config_dict": None}
+    assert CLIPConfig.from_hf(older) == CLIPConfig.from_hf(told) == CLIPConfig.tiny()
+
+
 def test_sizes_that_are_not_even():
     seed(0)
     model = UNet2DModel(UNet2DConfig(7, 1, 1, (8, 8), ("DownBlock2D", "AttnDownBlock2D"), ("AttnUpBlock2D",
@@ -109,6 +115,7 @@ def test_what_a_mask_hides_does_not_count():
     (lambda: UNet2DModel(UNet2DConfig.tiny())(Tensor(np.zeros((1, 3, 8, 8), "f4")), 1), ArgumentError, "class_labels"),
     (lambda: PriorTransformer(PriorConfig.tiny())(*[Tensor(np.zeros(s, "f4")) for s in ((1, 6), (1,), (1, 6), (1, 4, 6)
                                                                                        )]), ShapeError, "5, 6"),
+    (lambda: small_parts()["text_encoder"](Tensor(np.ones(5, "i8"))), ShapeError, r"\(N, T\)"),
     (lambda: small_parts()["text_encoder"](Tensor(np.ones((1, 13), "i8"))), ShapeError, "at most 12")])
 def test_errors_say_what_to_do(act, error, text):
     with pytest.raises(error, match=text):

@@ -110,6 +110,12 @@ class CLIPConfig(TextConfig):
         """The end of texts."""
         return self.text_config.eos_token_id
 
+    @classmethod
+    def from_hf(cls, told):
+        """The config that a config.json tells; of a file that is old, `text_config_dict` counts, not `text_config`."""
+        parts = {name: told.get(f"{name}_dict") or told.get(name) for name in ("text_config", "vision_config")}
+        return super().from_hf({**told, **parts})
+
     def to_hf(self):
         """What config.json holds, without the architecture."""
         return {**super().to_hf(), "text_config": self.text_config.to_hf(), "vision_config": self.vision_config.to_hf()}
@@ -155,12 +161,13 @@ class TextTower(nn.Module):
         """input_ids (N, T), attention_mask (N, T) -> (states behind the norm, pooled (N, W), states of the layers).
 
         Raises:
-            ShapeError: texts are longer than there are places.
+            ShapeError: they are no texts, or longer than there are places.
         """
-        length, most = input_ids.shape[1], self.position.shape[0]
-        if length > most:
-            raise ShapeError(message("CLIP", "input_ids", f"at most {most} tokens a text", length, "Cut the text."))
-        x = ops.embedding(input_ids, self.word) + self.position[:length]
+        most = self.position.shape[0]
+        if input_ids.ndim != 2 or input_ids.shape[1] > most:
+            raise ShapeError(message("CLIP", "input_ids", f"(N, T), at most {most} tokens a text", input_ids.shape,
+                                     "Cut the text."))
+        x = ops.embedding(input_ids, self.word) + self.position[:input_ids.shape[1]]
         mask, states = padding_mask(attention_mask), [x]
         for layer in self.layers:
             states.append(layer(states[-1], mask, True))
