@@ -74,6 +74,11 @@ def test_train_measure_find_export(things, tmp_path):
     assert measured["boxes"]["map"] == pytest.approx(max(r["val_map"] for r in told["history"]), abs=0.05)
     assert set(measured) >= {"boxes", "masks", "frames_per_second", "images"}
     assert "mar100" in run("val", f"model={told['model']}", f"data={things / 'val.json'}", "conf=0.05")
+    boxes = json.loads(run("val", f"model={told['model']}", f"data={things / 'yolo'}", "imgsz=64", "conf=0.05",
+                           "--json"))                                          # (a set that has no masks)
+    assert "masks" not in boxes and boxes["boxes"]["map"] == pytest.approx(measured["boxes"]["map"], abs=0.05)
+    with pytest.raises(ArgumentError, match="multi_label"):                     # (R-CNN's boxes always may)
+        run("val", f"model={told['model']}", f"data={things / 'yolo'}", "multi_label=true")
     found = json.loads(run("predict", f"model={told['model']}", f"source={things / 'val'}", "conf=0.001",
                            f"out={tmp_path / 'p'}", "--json"))
     assert len(found["images"]) == 4 and found["frames_per_second"] > 0

@@ -10,6 +10,7 @@ import minidl as ml
 from minidl import Tensor, io, no_grad, ops
 from minidl.errors import ArgumentError
 from minidl.models.config import ModelConfig
+from minidl.models.detection import prototypes
 from minidl.models.detection.anchors import RATIO, AnchorHead, neighbours
 from minidl.models.detection.blocks import C3, SPPF, C2f, RepConv
 from minidl.models.detection.detector import letterbox
@@ -235,7 +236,7 @@ def test_nothing_to_find():
 
 
 @pytest.mark.parametrize("scale", [1, 2, 8])
-def test_masks_lie_where_their_objects_are(scale):
+def test_masks_lie_where_their_objects_are(scale, monkeypatch):
     """One prototype, 1 in a rectangle and -1 elsewhere, comes back into the pixels of an image."""
     height, width = 256 // scale, 512 // scale
     _, frame = letterbox(Tensor(np.zeros((1, 1, height, width), "f4")), (512, 512))
@@ -246,6 +247,9 @@ def test_masks_lie_where_their_objects_are(scale):
     prototype = Tensor(np.where(inside(boxes[:1] / 4, (128, 128)), 1, -1).astype("f4"))
     found = masks(Tensor(np.array([[1, -1]], "f4")), prototype, Tensor(boxes), frame)
     assert (found.numpy() != want).sum() <= 24         # (interpolation rounds the four corners, a pixel or two each)
+    monkeypatch.setattr(prototypes, "AT_ONCE", 1)
+    again = masks(Tensor(np.array([[1, -1]], "f4")), prototype, Tensor(boxes), frame)
+    assert (again.numpy() == found.numpy()).all()
     assert masks(Tensor(np.zeros((1, 0), "f4")), prototype, Tensor(boxes[:0]), frame).shape == (0, height, width)
 
 

@@ -20,7 +20,7 @@ from .networks import class_name, network
 
 @dataclass(frozen=True)
 class Arguments:
-    """Of the command."""
+    """Of the command; multi_label: may a box stand for several classes, as in figures that are published of YOLO?"""
 
     model: str
     data: str
@@ -31,6 +31,7 @@ class Arguments:
     iou: float | None = None
     imgsz: int | None = None
     max_det: int = 100
+    multi_label: bool | None = None
     device: str = "cpu"
     threads: int | None = None
     workers: int = 0
@@ -43,11 +44,14 @@ def val(arguments: list[str] = typer.Argument(None, metavar="KEY=VALUE...", help
     if given.threads:
         ml.set_num_threads(given.threads)
     detector = network("val", given.model, given.weights, given.imgsz).to(given.device)
-    masks = detector.has_masks
-    dataset = read_set(given.data, given.split, masks)
+    console, dataset = Console(stderr=True, quiet=as_json), read_set(given.data, given.split)
+    masks = detector.has_masks and dataset.has_masks
+    if masks != detector.has_masks:
+        console.print("boxes alone are measured: there are objects without masks")
+    dataset = dataset.with_masks(masks)
     labels = labels_of(detector, dataset.classes)
     kinds = ["boxes", "masks"] if masks else ["boxes"]
-    metrics, rate = measure(detector, dataset, labels, given, kinds, Console(stderr=True, quiet=as_json))
+    metrics, rate = measure(detector, dataset, labels, given, kinds, console)
     told = {kind: metric.summary() for kind, metric in zip(kinds, metrics)}
     classes = {class_name(detector, label): row for label, row in metrics[0].by_class().items()}
     if as_json:
@@ -64,9 +68,9 @@ def measure(detector, dataset, labels, given, kinds, console):
     """(CocoMetrics of these kinds, images per second) of a detector on a data set; labels: the detector's, by class."""
     loader = DataLoader(dataset, given.batch, transform=WholeImage(), collate_fn=collate, num_workers=given.workers)
     metrics, seconds = [CocoMetric(kind) for kind in kinds], 0.0
-    selection = {"score_threshold": given.conf, "max_detections": given.max_det}
-    if given.iou is not None:
-        selection["iou_threshold"] = given.iou
+    selection = {"score_threshold": given.conf, "max_detections": given.max_det, "iou_threshold": given.iou,
+                 "multi_label": given.multi_label}
+    selection = {name: value for name, value in selection.items() if value is not None}
     for images, targets in track(loader, "batches", console=console, transient=True, total=len(loader)):
         started = perf_counter()
         with ml.no_grad():

@@ -89,6 +89,11 @@ class DetectionDataset:
             raise _wrong("images", f"{tuple(one.size)} pixels, as its annotations say, in {one.file}", image.shape[:2])
         return image, one.target(self.masks)
 
+    @property
+    def has_masks(self):
+        """Has each object a mask?"""
+        return all(thing.segmentation is not None for one in self.images for thing in one.objects)
+
     def with_masks(self, masks=True):
         """The same images, with masks in the targets or without."""
         return DetectionDataset(self.classes, self.images, masks)

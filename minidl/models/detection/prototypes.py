@@ -4,6 +4,8 @@ Source: Bolya et al. 2019, "YOLACT: Real-time Instance Segmentation", arXiv:1904
 the finest map, coefficients beside boxes and classes, masks cut at the boxes, a cross-entropy per pixel over the box's
 area.  Names and shapes: YOLOv8's state dicts.
 """
+import math
+
 import numpy as np
 
 from ... import nn, ops
@@ -11,6 +13,8 @@ from ...errors import ArgumentError, message
 from .blocks import ConvNorm
 from .taskaligned import DistributionHead, branch, joined
 from .yolo import index, like
+
+AT_ONCE = 1 << 25                  # logits of pixels: what memory is spent on when a large image has many objects
 
 
 class Prototypes(nn.Module):
@@ -108,5 +112,6 @@ def masks(coefficients, prototypes, boxes, frame, step=4):
     if not count:
         return ops.zeros((0, *frame.size), "bool", prototypes.device)
     logits = (ops.swapaxes(coefficients, 0, 1) @ prototypes.reshape((p, h * w))).reshape((1, count, h, w))
-    within = inside(frame.leave(boxes).numpy(), frame.size)
-    return (frame.cut(logits, step)[0] > 0.0) & ops.tensor(within, device=prototypes.device)
+    some = max(1, AT_ONCE // math.prod(frame.size))
+    found = ops.concat([frame.cut(logits[:, i:i + some], step)[0] > 0.0 for i in range(0, count, some)])
+    return found & ops.tensor(inside(frame.leave(boxes).numpy(), frame.size), device=prototypes.device)
