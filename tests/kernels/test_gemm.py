@@ -123,6 +123,27 @@ def test_a_weight_is_packed_while_it_lives_and_does_not_change(isa):
     assert len(packed()) == before
 
 
+def test_packed_weights_have_a_limit_together(monkeypatch):
+    from minidl.kernels import kept
+
+    def held():
+        return sum(entry.size for entry in kept._kept.values())
+
+    gc.collect()
+    assert held() == kept._total[0]
+    monkeypatch.setattr(kept, "LIMIT", held() + 300_000)
+    x, weights = Tensor(drawn("float32", 9, 200)), [Tensor(drawn("float32", 130, 200)) for _ in range(5)]
+    with ml.no_grad():
+        for w in weights * 3:
+            np.testing.assert_allclose(ops.linear(x, w).data, x.data @ w.data.T, atol=1e-4)
+        assert kept.LIMIT - 150_000 < held() == kept._total[0] <= kept.LIMIT
+        weights[0].assign(weights[1])
+        ops.linear(x, weights[0])                                  # what it was packed as counts no more
+    del weights, w
+    gc.collect()
+    assert held() == kept._total[0] <= kept.LIMIT - 300_000
+
+
 def test_epilogues_of_inference(isa):
     """Bias, scale, activation and residual, done to tiles in cache: as the definition, at the kernels' precision."""
     op, (kernel,) = REGISTRY["linear_activation"], TABLE["linear_activation", "cpu"]
