@@ -156,6 +156,20 @@ def test_a_window_without_speech_changes_nothing_of_what_the_next_is_told(model,
     assert told == [TOKENS.encode(" a"), TOKENS.encode(" a"), []]
 
 
+def test_what_is_behind_the_last_word_is_heard_again_where_no_time_ends_the_text(model, monkeypatch):
+    """As it is where a text was cut off; with words' times only."""
+    first, told = TOKENS.first_time, []
+    words = [Word("a", 0.1, 0.3, 1.0, (97,)), Word("b", 0.3, 0.6, 1.0, (98,))]
+    monkeypatch.setattr("minidl.models.audio.transcription.align", lambda *args: words)
+    for asked, times in ((False, [1.0]), (True, [0.6, 1.0])):
+        hear, windows = Transcriber(model, tokens=TOKENS, language="en", word_timestamps=asked), iter([
+            Decoded([first, 97, 98], "ab", 0.0, 0.0, 0.0), Decoded([first, 97, 98, first + 20], "ab", 0.0, 0.0, 0.0)])
+        monkeypatch.setattr(hear, "decode", lambda *args, windows=windows: next(windows))
+        told.clear()
+        hear(np.zeros(16000), progress=lambda done, total: told.append(done))
+        assert told == times
+
+
 def test_subtitles():
     segment = Segment(0, 3661.5, 3662.0, " a --> b", (), 0.0, 0.0, 1.0, 0.0)
     assert list(written([segment], "srt"))[1] == "1\n01:01:01,500 --> 01:01:02,000\na -> b\n\n"

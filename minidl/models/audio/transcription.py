@@ -265,9 +265,11 @@ class Transcription:
             prompt = self.t.vocabulary.prompt(self.language, self.t.options.task)
             found = self.t.decode(encoded, prompt, self._told)
             silent = self.t.is_silent(found)
-            segments, taken = ([], size) if silent else self._segmented(found, at, size)
+            segments, taken, closed = ([], size, True) if silent else self._segmented(found, at, size)
             if self.t.options.word_timestamps and segments:
-                segments, taken = self._timed(segments, taken, encoded, prompt, at, size)
+                segments, last = self._timed(segments, encoded, prompt, at, size)
+                if not closed and last > at / FRAMES:  # (what is behind the last word is heard again)
+                    taken = max(1, round(last * FRAMES) - at)
             yield from self._kept(segments)
             if not silent and (not self.t.options.condition_on_previous_text or found.temperature > 0.5):
                 self._told = []
@@ -276,7 +278,7 @@ class Transcription:
                 self.progress(min(at, self.frames) / FRAMES, self.duration)
 
     def _segmented(self, found, at, size):
-        """([Segment] of a window's tokens, how many of its frames are done)."""
+        """([Segment] of a window's tokens, how many of its frames are done, is its end told?)."""
         first, tokens, start = self.t.vocabulary.first_time, found.tokens, at / FRAMES
         times = [token >= first for token in tokens]
         cuts = [i for i in range(1, len(tokens)) if times[i] and times[i - 1]]
@@ -284,19 +286,19 @@ class Transcription:
         if not cuts:
             told = [token for token in tokens if token > first]
             end = (told[-1] - first) * STEP if told else size / FRAMES
-            return [self._segment(tokens, start, start + end, found)], size
+            return [self._segment(tokens, start, start + end, found)], size, closed
         pieces = [tokens[a:b] for a, b in zip([0, *cuts], [*cuts, *[len(tokens)] * closed])]
         segments = [self._segment(piece, *(start + (token - first) * STEP for token in (piece[0], piece[-1])), found)
                     for piece in pieces]
-        return segments, size if closed else round((pieces[-1][-1] - first) * STEP * FRAMES)
+        return segments, size if closed else round((pieces[-1][-1] - first) * STEP * FRAMES), closed
 
     def _segment(self, tokens, start, end, found):
         text = self.t.vocabulary.decode(tokens)
         return Segment(0, start, end, text, tuple(tokens), found.temperature, found.avg_logprob,
                        found.compression_ratio, found.no_speech_prob)
 
-    def _timed(self, segments, taken, encoded, prompt, at, size):
-        """Segments with their words, and how many frames are done: up to the last word."""
+    def _timed(self, segments, encoded, prompt, at, size):
+        """Segments with their words, and when the last word ends, in seconds."""
         v, step = self.t.vocabulary, 2 / FRAMES
         text = [[token for token in s.tokens if token < v.end] for s in segments]
         with no_grad():
@@ -314,10 +316,7 @@ class Transcription:
                 mine, start, end = fitted(mine, segment.start, segment.end, self._spoken, median)
                 segment, self._spoken = replace(segment, words=mine, start=start, end=end), end
             timed.append(segment)
-        last = timed[-1].end
-        if taken < size and last > at / FRAMES:
-            taken = max(1, round(last * FRAMES) - at)  # (or it would never end)
-        return timed, taken
+        return timed, next((s.words[-1].end for s in reversed(timed) if s.words), timed[-1].end)
 
     def _kept(self, segments):
         """Number the segments that have a text, and remember what the next window is told."""
