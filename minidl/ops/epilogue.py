@@ -1,7 +1,7 @@
 """Products with what is done to their results, as one op: kernels do it while the results are in cache."""
 from math import prod
 
-from ..errors import ArgumentError, message
+from ..errors import ArgumentError, ShapeError, message
 from ..op import fused
 from .activation import gelu, silu
 from .conv import conv2d
@@ -33,7 +33,7 @@ def linear_activation(x, weight, bias=None, scale=None, residual=None, /, activa
 
     Source: NVIDIA, "cuBLASLt", `cublasLtEpilogue_t`.
     """
-    bend, *parameters = _known("linear_activation", activation)
+    bend, *parameters = known_activation("linear_activation", activation)
     y = linear(x, weight, bias) if scale is None else linear(x, weight) * scale
     y = y + bias if scale is not None and bias is not None else y
     y = bend(y, *parameters)
@@ -42,7 +42,7 @@ def linear_activation(x, weight, bias=None, scale=None, residual=None, /, activa
 
 @linear_activation.forward
 def _(xp, x, weight, bias, scale, residual, activation):
-    _known("linear_activation", activation)
+    known_activation("linear_activation", activation)
     product = linear.op.closed_form(xp, x, weight, None)[0]
     sums = product if scale is None else product * scale
     sums = sums if bias is None else sums + bias
@@ -75,7 +75,7 @@ def straightened(xp, g, sums, kept, activation):
     return g * (sums > 0) if bend is relu else bend.op.rule(xp, g, kept, sums, *parameters)
 
 
-def _known(op, activation):
+def known_activation(op, activation):
     """(the op of an activation, its parameters)."""
     if activation not in ACTIVATIONS:
         raise ArgumentError(message(op, "activation", f"one of {', '.join(ACTIVATIONS)}", repr(activation)))
@@ -121,22 +121,33 @@ def conv2d_activation(x, weight, bias=None, scale=None, residual=None, /, stride
     Source: Jacob et al. 2017, arXiv:1712.05877, section 3.2 (folded batch norm); NVIDIA, "cuDNN",
     `cudnnConvolutionBiasActivationForward`.
     """
-    bend, *parameters = _known("conv2d_activation", activation)
+    bend, *parameters = known_activation("conv2d_activation", activation)
     y = conv2d(x, weight, bias if scale is None else None, stride, padding, dilation, groups)
     y = y if scale is None else y * scale[:, None, None]
     y = y if scale is None or bias is None else y + bias[:, None, None]
-    return bend(y if residual is None else y + residual, *parameters)
+    return bend(y if residual is None else y + alike(residual, y), *parameters)
 
 
 @conv2d_activation.forward
 def _(xp, x, weight, bias, scale, residual, stride, padding, dilation, groups, activation):
-    _known("conv2d_activation", activation)
+    known_activation("conv2d_activation", activation)
     product, axes = conv2d.op.closed_form(xp, x, weight, None, stride, padding, dilation, groups)
     sums = product if scale is None else product * scale[:, None, None]
     sums = sums if bias is None else sums + bias[:, None, None]
-    sums = sums if residual is None else sums + residual
+    sums = sums if residual is None else sums + alike(residual, sums)
     y, kept = bent(xp, sums, activation)
     return y, (product, axes, sums, kept)
+
+
+def alike(residual, y):
+    """The residual, which is as the result y.
+
+    Raises:
+        ShapeError: it is not.
+    """
+    if residual.shape != y.shape:
+        raise ShapeError(message("conv2d_activation", "residual", f"{tuple(y.shape)}, as the result", residual.shape))
+    return residual
 
 
 @conv2d_activation.backward

@@ -1,7 +1,7 @@
 """Squeeze and excitation: channels weighed by what all of them are on average."""
 from ..op import fused
 from .activation import sigmoid
-from .epilogue import linear_activation
+from .epilogue import known_activation, linear_activation
 from .linalg import linear
 from .reduce import mean
 
@@ -27,12 +27,14 @@ def squeeze_excite(x, reduce, bias1, expand, bias2=None, /, activation="silu"):
 
     Source: Hu et al. 2017, arXiv:1709.01507, section 3.
     """
+    known_activation("squeeze_excite", activation)
     inner = linear_activation(mean(x, (2, 3)), reduce, bias1, activation=activation)
     return x * sigmoid(linear(inner, expand, bias2))[:, :, None, None]
 
 
 @squeeze_excite.forward
 def _(xp, x, reduce, bias1, expand, bias2, activation):
+    known_activation("squeeze_excite", activation)
     means = x.mean((2, 3))
     inner, kept = linear_activation.op.closed_form(xp, means, reduce, bias1, None, None, activation)
     gates = sigmoid.op.fn(xp, linear.op.closed_form(xp, inner, expand, bias2)[0])

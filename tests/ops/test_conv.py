@@ -148,3 +148,15 @@ def test_gradients_of_gradients_are_convolutions_too():
         slope, = ml.gradients((ops.conv2d(x, weight, None, 2, 1) ** 3).sum(), [x], create_graph=True)
         ml.gradients((slope ** 2).sum(), [x, weight])
     assert "conv_transpose2d" in profile.table() and "windows" not in profile.table()
+
+
+@pytest.mark.parametrize("kernels", ["auto", "off"])
+def test_what_follows_a_convolution_is_checked(kernels):
+    """A residual is added, not spread; errors are named after the op that was called."""
+    x, weight, rng = np.ones((1, 3, 4, 4), "f4"), np.ones((2, 3, 1, 1), "f4"), np.random.default_rng(0)
+    with ml.use_kernels(kernels):
+        for shape in ((1, 2, 4, 1), (1, 2, 1, 1), (1, 2, 5, 4)):
+            with pytest.raises(ShapeError, match=r"\[conv2d_activation\] residual: expected \(1, 2, 4, 4\), as the"):
+                ops.conv2d_activation(x, weight, None, None, rng.standard_normal(shape).astype("f4"))
+        with pytest.raises(ArgumentError, match=r"\[squeeze_excite\] activation: expected one of none, relu"):
+            ops.squeeze_excite(x, x[0, :2, 0, :3], None, x[0, :3, 0, :2], activation="tanh")

@@ -11,6 +11,7 @@ from ... import tape
 from ...dispatch import Kernel, register
 from ...errors import MinidlError
 from ...ops.conv import Axis, conv_axes, transposed_axes
+from ...ops.epilogue import alike
 from .activation import ACTIVATIONS, bent, through_bent
 from .arrays import ALIGNMENT, column_sum, dense, multiplied, unless_served
 from .launch import cdiv, launch
@@ -179,7 +180,7 @@ class Convolutions:
         if residual is None and (not tape.recording() or activation == "none"):
             return self.correlate(xp, x, weight, axes, groups, scale, bias, activation), (axes, None)
         sums = self.correlate(xp, x, weight, axes, groups, scale, bias)
-        sums = sums if residual is None else sums + residual
+        sums = sums if residual is None else sums + alike(residual, sums)
         if activation == "none":
             return sums, (axes, None)
         y = bent(xp, sums.transpose(0, 2, 3, 1), None, activation)         # (in the order of memory)
