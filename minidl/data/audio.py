@@ -13,7 +13,18 @@ from ..errors import ArgumentError, DeviceError, MinidlError, ShapeError, messag
 
 CROSSINGS, PASSED, BETA = 32, 0.94, 10.0               # of the sinc a side; of the lower rate's band; of the window
 LEAST_RATE, MOST_RATE = 100, 1_000_000
+MOST_TAPS = 1 << 24                                    # of all filters: rates without a common factor want many
 BLOCK = 30                                             # seconds
+
+
+def _width(up, down):
+    """Of a crossing, in samples that come in."""
+    return max(1.0, down / up)
+
+
+def _half(up, down):
+    """Samples that come in on each side of one that goes out."""
+    return math.ceil(CROSSINGS * _width(up, down))
 
 
 @lru_cache(8)
@@ -24,8 +35,7 @@ def phases(up, down):
 
     Source: Smith, Gossett 1984, "A flexible sampling-rate conversion method", ICASSP.
     """
-    width = max(1.0, down / up)                        # of a crossing, in samples that come in
-    half = math.ceil(CROSSINGS * width)
+    width, half = _width(up, down), _half(up, down)
     at = np.arange(-half + 1, half + 1) - np.arange(up)[:, None] / up
     inside = np.sqrt(np.maximum(0, 1 - (at / (CROSSINGS * width)) ** 2))
     window = np.i0(BETA * inside) / np.i0(BETA) * (inside > 0)
@@ -39,7 +49,7 @@ class Resampler:
         old, new: samples a second.
 
     Raises:
-        ArgumentError: a rate out of range.
+        ArgumentError: a rate out of range, or rates whose ratio takes too many filters.
     """
 
     def __init__(self, old, new):
@@ -47,8 +57,11 @@ class Resampler:
             number("Resampler", name, rate, LEAST_RATE, MOST_RATE, whole=True)
         common = math.gcd(old, new)
         self.up, self.down = new // common, old // common
+        self.half = _half(self.up, self.down)
+        if 2 * self.half * self.up > MOST_TAPS:
+            raise ArgumentError(message("Resampler", "old, new", "rates with a larger common factor", f"{old}, {new}",
+                                        "Resample to a usual rate between them first."))
         self.filters = phases(self.up, self.down)
-        self.half = self.filters.shape[1] // 2
         self._held = np.zeros(self.half - 1, np.float32)               # samples from `self._first` on
         self._first, self._taken, self._made = 1 - self.half, 0, 0
 

@@ -94,6 +94,9 @@ def test_what_is_no_sound_is_said_to_be_none(tmp_path):
         resample(np.zeros((2, 9)), 16000, 8000)
     wave = rng.standard_normal(50).astype("f4")
     assert np.array_equal(resample(wave, 16000, 16000), wave)
+    soundfile.write(tmp_path / "odd.wav", np.zeros(9), 999_999)         # (gigabytes of filters)
+    with pytest.raises(ArgumentError, match="old, new: expected rates with a larger common factor, got 999999, 16000"):
+        read_audio(tmp_path / "odd.wav")
     for rate in (0, -1, 16000.0, 10**9):
         with pytest.raises(ArgumentError, match=r"\[Resampler\] old"):
             Resampler(rate, 16000)
