@@ -254,9 +254,17 @@ def read_ts(path):
 
 
 def padded(series):
-    """(array (N, C, T) of series (C, T) of any lengths, zeros behind each; lengths (N))."""
+    """(array (N, C, T) of series (C, T) of any lengths, zeros behind each; lengths (N)).
+
+    Raises:
+        ArgumentError: there is no series, or they differ in their channels.
+    """
+    channels = sorted({len(one) for one in series})
+    if len(channels) != 1:
+        got = " and ".join(map(str, channels)) or "none"
+        raise ArgumentError(message("padded", "series", "series of as many channels", got))
     lengths = np.array([one.shape[1] for one in series])
-    array = np.zeros((len(series), len(series[0]), lengths.max()), np.float32)
+    array = np.zeros((len(series), *channels, lengths.max()), np.float32)
     for row, one in zip(array, series):
         row[:, :one.shape[1]] = one
     return array, lengths

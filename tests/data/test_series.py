@@ -111,6 +111,9 @@ def test_labelled_series_are_read_and_padded(tmp_path):
     assert numbers.tolist() == [1, 0] and data.classes == ("no", "yes")
     with pytest.raises(ArgumentError, match="labels: expected of a, b, got no, yes"):
         labelled(series, labels, ["a", "b"])
+    for given in ([], [np.ones((1, 3)), np.ones((2, 3))]):
+        with pytest.raises(ArgumentError, match=r"\[padded\] series: expected series of as many channels, got"):
+            labelled(given, labels[:len(given)])
     for bad, problem in (("@data\n1,x:yes", "line 2: expected numbers"),
                          ("@data\n1,2:3:yes", "line 2: expected numbers"),
                          ("@data\n1,2:3,4:yes\n1,2:no", "line 3: expected 2 channels, as in the first"),

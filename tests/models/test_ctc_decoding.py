@@ -62,6 +62,8 @@ def test_words_of_letters():
     assert WORDS.text(labels) == "ab c a" and [own for _, own in WORDS.words(labels)] == [[0, 1], [5], [7]]
     for call, kind in ((lambda: greedy(np.zeros(3)), ShapeError), (lambda: greedy(np.zeros((2, 3)), 3), ArgumentError),
                        (lambda: beam_search(np.zeros((2, 3)), width=0), ArgumentError),
+                       (lambda: beam_search(np.full((2, 3), np.nan)), ArgumentError),
+                       (lambda: spans(scores(2, 3), [3]), ArgumentError),
                        (lambda: spans(scores(2, 3), [1, 1]), ArgumentError),
                        (lambda: spans(np.zeros((0, 3)), [1]), ArgumentError)):
         with pytest.raises(kind):

@@ -174,6 +174,8 @@ def test_subtitles():
     segment = Segment(0, 3661.5, 3662.0, " a --> b", (), 0.0, 0.0, 1.0, 0.0)
     assert list(written([segment], "srt"))[1] == "1\n01:01:01,500 --> 01:01:02,000\na -> b\n\n"
     assert clock(59.9996, ".") == "00:01:00.000"
+    with pytest.raises(ArgumentError, match="kind: expected one of txt, srt, vtt, got 'doc'"):
+        list(written([], "doc"))
 
 
 def test_refusals(model):

@@ -20,6 +20,8 @@ def _checked(op, log_probs, blank):
     if x.ndim != 2:
         raise ShapeError(message(op, "log_probs", "(T, V)", x.shape))
     number(op, "blank", blank, 0, x.shape[1] - 1, whole=True)
+    if np.isnan(x).any():
+        raise ArgumentError(message(op, "log_probs", "numbers", "NaN"))
     return x
 
 
@@ -81,9 +83,11 @@ def spans(log_probs, labels, blank=0):
         labels: without blanks.
 
     Raises:
-        ArgumentError: there are too few times for the labels.
+        ArgumentError: a label is none, or there are too few times for them.
     """
     x = _checked("spans", log_probs, blank)
+    for label in labels:
+        number("spans", "labels", label, 0, x.shape[1] - 1, whole=True)
     states = [blank, *[s for label in labels for s in (label, blank)]]
     skips = np.array([i > 1 and states[i] not in (blank, states[i - 2]) for i in range(len(states))])
     score, came = np.full(len(states), NEVER), np.zeros((len(x), len(states)), np.int8)

@@ -1,4 +1,5 @@
 """Transcripts as text, SRT and VTT, a segment at a time."""
+from ...errors import ArgumentError, message
 
 
 def clock(seconds, comma=","):
@@ -33,7 +34,12 @@ def written(segments, kind):
     Args:
         segments: of a Transcription, or any others.
         kind: one of FORMATS: "txt", a line a segment; "srt"; "vtt".
+
+    Raises:
+        ArgumentError: another kind.
     """
+    if kind not in FORMATS:
+        raise ArgumentError(message("written", "kind", f"one of {', '.join(FORMATS)}", repr(kind)))
     yield HEADS.get(kind, "")
     for number, segment in enumerate(segments, 1):
         yield FORMATS[kind](number, segment)
