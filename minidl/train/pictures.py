@@ -9,7 +9,7 @@ from ..backend import random
 from ..data import ArrayDataset, fashion_mnist
 from ..data.folder import ImageFolder, image_files, read_image
 from ..data.image import center_crop, resize, sheet, write_image
-from ..errors import ArgumentError, message
+from ..errors import ArgumentError, message, number
 from .callbacks import Callback
 from .trainer import Trainer
 
@@ -231,8 +231,7 @@ def labelled_part(dataset, transform, count, seed=0):
     labels = np.asarray([dataset[i][1] for i in range(len(dataset))])
     kinds = np.unique(labels)
     order = np.argsort(random.uniform(np, random.key(seed), (len(labels),)))
-    if not len(kinds) <= count <= len(labels):
-        raise ArgumentError(message("labelled_part", "count", f"a number in [{len(kinds)}, {len(labels)}]", count))
+    number("labelled_part", "count", count, len(kinds), len(labels), whole=True)
     ranked = [order[labels[order] == kind] for kind in kinds]
     turns = [members[i] for i in range(len(labels)) for members in ranked if i < len(members)][:count]
     items = [transform(dataset[i], random.key(seed)) for i in turns]

@@ -113,6 +113,8 @@ def test_what_a_mask_hides_does_not_count():
     (lambda: small_parts()["unet"](Tensor(np.zeros((1, 3, 8, 8), "f4")), 1, Tensor(np.zeros((1, 2, 8), "f4"))),
      ShapeError, "sample"),
     (lambda: UNet2DModel(UNet2DConfig.tiny())(Tensor(np.zeros((1, 3, 8, 8), "f4")), 1), ArgumentError, "class_labels"),
+    (lambda: UNet2DModel(UNet2DConfig.tiny())(Tensor(np.zeros((2, 3, 8, 8), "f4")), np.arange(3)), ShapeError,
+     r"timestep: expected a number, or \(2,\)"),
     (lambda: PriorTransformer(PriorConfig.tiny())(*[Tensor(np.zeros(s, "f4")) for s in ((1, 6), (1,), (1, 6), (1, 4, 6)
                                                                                        )]), ShapeError, "5, 6"),
     (lambda: small_parts()["text_encoder"](Tensor(np.ones(5, "i8"))), ShapeError, r"\(N, T\)"),

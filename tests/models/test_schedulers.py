@@ -159,6 +159,9 @@ def test_configs_round_trip_and_go_from_class_to_class(name):
     (lambda: made("ddim").step(Tensor(START), 3, Tensor(START)), "the next of timesteps"),
     (lambda: schedulers.create("ddim").from_config({"thresholding": True}), "thresholding"),
     (lambda: schedulers.create("ddpm", variance_type="learned").step(Tensor(START), 999, Tensor(START)), "6 channels"),
+    (lambda: made("ddim").add_noise(Tensor(START), Tensor(START), -1), r"integers in \[0, 1000\)"),
+    (lambda: made("ddpm").add_noise(Tensor(START), Tensor(START), [3, 1000]), "timesteps"),
+    (lambda: made("ddpm").add_noise(Tensor(START), Tensor(START), 7.5), "timesteps"),
     (lambda: made("euler").add_noise(Tensor(START), Tensor(START), 7.5), "timesteps of the schedule"),
     (lambda: schedulers.from_config({"_class_name": "X"}), "one of DDPMScheduler")])
 def test_errors_say_what_to_do(act, error):

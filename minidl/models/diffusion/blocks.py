@@ -8,8 +8,22 @@ import math
 import numpy as np
 
 from ... import nn, ops
+from ...errors import ShapeError, message
 from ...tensor import Tensor
 from ..text.attention import CrossAttention, SelfAttention, merge, split
+
+
+def times(op, timestep, like):
+    """Timesteps (N) of `like` (N, ...): of a number, which is everyone's, or of (N).
+
+    Raises:
+        ShapeError: there are others than N.
+    """
+    found = timestep if isinstance(timestep, Tensor) else Tensor(np.asarray(timestep, np.float32)).to(like.device)
+    found = found.reshape((-1,))
+    if len(found) not in (1, len(like)):
+        raise ShapeError(message(op, "timestep", f"a number, or ({len(like)},)", timestep))
+    return ops.broadcast_to(found, (len(like),))
 
 
 def timestep_embedding(timesteps, width, flip=True, shift=0.0):

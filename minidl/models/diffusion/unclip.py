@@ -11,12 +11,11 @@ from dataclasses import dataclass
 
 from ... import nn, ops
 from ...errors import ArgumentError, ShapeError, message
-from ...tensor import Tensor
 from ..config import ModelConfig
 from ..model import Model
 from ..registry import family
 from ..text.output import Output
-from .blocks import TimestepEmbedding, TransformerBlock, timestep_embedding, transformer_rows
+from .blocks import TimestepEmbedding, TransformerBlock, times, timestep_embedding, transformer_rows
 
 PAPER = "Ramesh et al. 2022, arXiv:2204.06125"
 ADDED = 4                          # tokens behind the text's: its vector, the time, x_t, one to become the result
@@ -110,8 +109,7 @@ class PriorTransformer(Model):
             expected = f"(N, {c.num_embeddings}, {c.embedding_dim})"
             raise ShapeError(message("PriorTransformer", "encoder_hidden_states", expected,
                                      encoder_hidden_states.shape))
-        time = timestep if isinstance(timestep, Tensor) else Tensor([float(timestep)]).to(hidden_states.device)
-        time = ops.broadcast_to(time.reshape((-1,)), (n,))
+        time = times("PriorTransformer", timestep, hidden_states)
         waves = timestep_embedding(time, c.width).astype(hidden_states.dtype)
         parts = [self.embedding_proj(proj_embedding), self.time_embedding(waves), self.proj_in(hidden_states)]
         x = ops.concat([self.encoder_hidden_states_proj(encoder_hidden_states), ops.stack(parts, 1),

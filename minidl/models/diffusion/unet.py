@@ -13,7 +13,6 @@ from typing import ClassVar
 
 from ... import nn, ops
 from ...errors import ArgumentError, ShapeError, message, number
-from ...tensor import Tensor
 from ..config import ModelConfig
 from ..model import Model
 from ..registry import family
@@ -25,6 +24,7 @@ from .blocks import (
     Transformer2D,
     Upsample,
     spatial_rows,
+    times,
     timestep_embedding,
     transformer_rows,
 )
@@ -335,8 +335,7 @@ class UNet(Model):
     def _time(self, sample, timestep, class_labels):
         """The embedding (N, E) of the time, and of the class."""
         c = self.config
-        time = timestep if isinstance(timestep, Tensor) else Tensor([float(timestep)]).to(sample.device)
-        time = ops.broadcast_to(time.reshape((-1,)), (sample.shape[0],))
+        time = times(type(self).__name__, timestep, sample)
         waves = timestep_embedding(time, c.block_out_channels[0], c.flip_sin_to_cos, c.freq_shift)
         told = self.time_embedding(waves.astype(sample.dtype))
         if not (c.class_embed_type or c.num_class_embeds):

@@ -206,8 +206,15 @@ class Scheduler:
     # -- noise, for training and to begin from a picture --------------------------------------
 
     def shares(self, timesteps):
-        """(how much of the picture, how much of the noise) there is in x_t: arrays like `timesteps`."""
-        left = self.alphas_cumprod[timesteps].astype(np.float64)
+        """(how much of the picture, how much of the noise) there is in x_t: arrays like `timesteps`.
+
+        Raises:
+            ArgumentError: a timestep that is not of the chain.
+        """
+        times, total = np.asarray(timesteps), len(self.alphas_cumprod)
+        if times.dtype.kind not in "iu" or ((times < 0) | (times >= total)).any():
+            raise ArgumentError(message(type(self).__name__, "timesteps", f"integers in [0, {total})", timesteps))
+        left = self.alphas_cumprod[times].astype(np.float64)
         return np.sqrt(left), np.sqrt(1 - left)
 
     def add_noise(self, sample, noise, timesteps):
