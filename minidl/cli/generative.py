@@ -136,8 +136,10 @@ def _gan(name, data, weights, settings, loss, lr, size, shared, device):
                                     network.num_classes))
     styled = hasattr(network, "styles")
     usual = {"r1": 2e-4 * size ** 2 / shared["batch_size"], "path_length": 2.0} if styled else {}
-    augment = AdaptiveAugment() if loss.pop("augment", False) else None
-    game = GAN(network, augment=augment, **{**usual, **loss}).to(device)
+    augment = loss.pop("augment", False)
+    if not isinstance(augment, bool):
+        raise ArgumentError(message("train", "--loss augment", "True or False", repr(augment)))
+    game = GAN(network, augment=AdaptiveAugment() if augment else None, **{**usual, **loss}).to(device)
     rate, betas = (2e-3, (0.0, 0.99)) if styled else (2e-4, (0.5, 0.999))
     ema = optim.EMA(network)
 

@@ -34,6 +34,9 @@ def image(model: str = MODEL, given: list[Path] = typer.Argument(None, help="Ima
     network, span = drawing.load(model, weights), (-1.0, 1.0)
     if interpolate and not isinstance(network, Generator):
         raise ArgumentError(message("generate", "--interpolate", "a model that draws from latents", model))
+    if isinstance(network, (Generator, DDPM)) and (given or prompt):
+        raise ArgumentError(message("generate", "images, --prompt", f"none, as {model} draws from noise",
+                                    prompt or ", ".join(map(str, given))))
     if isinstance(network, Generator):
         options = {} if truncation is None else {"truncation": truncation}
         images = _drawn(network, _number(network, label), count or 16, seed, interpolate, options)

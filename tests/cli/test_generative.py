@@ -130,6 +130,11 @@ def test_sheets():
 def test_what_cannot_be_trained_or_drawn(tmp_path):
     with pytest.raises(ArgumentError, match="not the rival"):
         run("train", "dcgan_discriminator", "fashion-mnist")
+    with pytest.raises(ArgumentError, match="--loss augment: expected True or False, got 'no'"):
+        run("train", "dcgan", "fashion-mnist=subset", "--set", "width=2", "--loss", "augment=no", "--out", tmp_path)
+    ml.create_model("dcgan", image_size=8, width=2).save_pretrained(tmp_path)
+    with pytest.raises(ArgumentError, match="draws from noise, got a red cat"):
+        run("generate", "image", tmp_path, "--prompt", "a red cat")
     for name, setting in ("dcgan", "r2=1"), ("cyclegan", "l1=1"), ("vae", "labelled=9"), ("ddpm", "beta=1"):
         with pytest.raises(ArgumentError, match=f"--loss: expected one of .*got '{setting[:-2]}'"):
             run("train", name, "fashion-mnist=subset", "--loss", setting, "--out", tmp_path)

@@ -77,6 +77,9 @@ def test_between_opposite_latents_lies_what_is_between():
 def test_sizes_that_do_not_fit():
     with pytest.raises(ArgumentError, match="even"):
         DCGANConfig(27)
+    for wrong in ({"image_size": "x"}, {"width": 0}, {"latent_size": 2.5}):
+        with pytest.raises(ArgumentError, match=f"{[*wrong][0]}: expected an integer"):
+            DCGANConfig(**wrong)
     with pytest.raises(ShapeError, match="multiples of 64"):
         UNetGenerator(UNetGenerator.config_class.tiny())(ml.zeros((1, 3, 96, 64)))
     with pytest.raises(ShapeError, match="at least 24 pixels"):

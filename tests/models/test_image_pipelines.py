@@ -369,6 +369,8 @@ def test_what_is_learnt_is_the_target(prediction, weighting):
     knows = Knows()
     labels = Tensor(np.zeros(64, "i8"))
     assert diffusion_loss(knows, scheduler, x0, labels, 0.5, weighting, random.key(1)).item() < 1e-4
+    with pytest.raises(ArgumentError, match="drop"):
+        diffusion_loss(knows, scheduler, x0, labels, 1.5)
     assert 16 < (knows.sees[0] == 3).sum() < 48
     times = np.arange(1000)
     picture, rest = scheduler.shares(times)

@@ -128,6 +128,8 @@ def test_classes_change_images_and_must_be_given():
         model(z)
     with pytest.raises(ArgumentError, match="power of 2"):
         StyleGAN2Config(image_size=28)
+    with pytest.raises(ArgumentError, match="channel_base: expected an integer, at least 64"):
+        StyleGAN2Config(64, channel_base=32)           # (no channels would be left)
 
 
 # -- second derivatives ------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import numpy as np
 
 from ... import ops
 from ...backend import random
-from ...errors import ArgumentError, message
+from ...errors import ArgumentError, message, number
 from ...tensor import Tensor
 
 GAMMA = 5.0                        # of Hang et al.
@@ -30,10 +30,11 @@ def diffusion_loss(network, scheduler, sample, labels=None, drop=0.1, weighting=
         a scalar.
 
     Raises:
-        ArgumentError: no such weighting.
+        ArgumentError: no such weighting, or share.
     """
     if weighting not in WEIGHTS:
         raise ArgumentError(message("diffusion_loss", "weighting", f"one of {', '.join(WEIGHTS)}", repr(weighting)))
+    number("diffusion_loss", "drop", drop, 0, 1)
     keys = random.split(random.default().next_key() if key is None else key, 3)
     count = sample.shape[0]
     times = random.integers(np, keys[0], (count,), 0, len(scheduler.alphas_cumprod))

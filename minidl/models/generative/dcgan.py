@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ... import nn
-from ...errors import ArgumentError, message
+from ...errors import ArgumentError, message, number
 from ..config import ModelConfig
 from ..model import Model
 from ..registry import family
@@ -37,7 +37,9 @@ class DCGANConfig(ModelConfig):
     width: int = 64
 
     def __post_init__(self):
-        if self.image_size < 8 or self.image_size % 2:
+        for name, least in (("image_size", 8), ("in_channels", 1), ("latent_size", 1), ("width", 1)):
+            number("DCGANConfig", name, getattr(self, name), least, whole=True)
+        if self.image_size % 2:
             raise ArgumentError(message("DCGANConfig", "image_size", "an even number from 8 on", self.image_size))
 
     @classmethod

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ... import nn, ops
-from ...errors import ArgumentError, message
+from ...errors import ArgumentError, message, number
 from ...tape import no_grad, recomputing
 from ..config import ModelConfig
 
@@ -29,9 +29,12 @@ class Sizes(ModelConfig):
     conv_clamp: float | None = None
 
     def __post_init__(self):
-        if self.image_size < 8 or self.image_size & (self.image_size - 1) or self.architecture not in ARCHITECTURES:
+        kind = type(self).__name__
+        number(kind, "channel_base", self.channel_base, number(kind, "image_size", self.image_size, 8, whole=True),
+               whole=True)
+        if self.image_size & (self.image_size - 1) or self.architecture not in ARCHITECTURES:
             expected = f"a power of 2 from 8 on, and one of {', '.join(ARCHITECTURES)}"
-            raise ArgumentError(message(type(self).__name__, "image_size, architecture", expected,
+            raise ArgumentError(message(kind, "image_size, architecture", expected,
                                         (self.image_size, self.architecture)))
 
     def channels(self, size):
