@@ -48,11 +48,16 @@ class ImagePipeline:
         """The parts with weights."""
         return [part for part in (getattr(self, name) for name in self.names) if isinstance(part, nn.Module)]
 
-    def to(self, device):
-        """Move the networks; itself."""
+    def to(self, *targets):
+        """Move the networks to a device, or to a floating dtype, or both; itself."""
         for network in self.networks:
-            network.to(device)
+            network.to(*targets)
         return self
+
+    @property
+    def dtype(self):
+        """Of the networks, and of what they draw."""
+        return next(iter(self.networks[0].parameters())).dtype
 
     @property
     def device(self):

@@ -3,6 +3,7 @@
     from minidl.pipelines import StableDiffusion
     pipe = StableDiffusion.from_pretrained("directory")        # in diffusers' layout
     images = pipe("a photo of a cat", steps=30, seed=0)        # (1, 512, 512, 3), uint8
+    pipe.to("cuda", "float16")                                 # in half the memory
 
 Source: Rombach et al. 2021, "High-Resolution Image Synthesis with Latent Diffusion Models", arXiv:2112.10752.
 """
@@ -128,13 +129,13 @@ class StableDiffusion(ImagePipeline):
         image = None if image is None else _checked(image)
         height, width = self._size(image, mask, height, width)
         count, latent = len(prompts), (self.vae.config.latent_channels, height // self.factor, width // self.factor)
-        noise = noise or Noise(seeds("StableDiffusion", seed, count), self.device)
+        noise = noise or Noise(seeds("StableDiffusion", seed, count), self.device, self.dtype)
         with no_grad():
             states = self.encode(prompts, negative_prompt, guidance != 1, truncation)
             start = self._start(steps, image, mask, strength)
             self.scheduler.set_timesteps(steps, start)
-            pixels = None if image is None else _pixels(image, height, width).to(self.device)
-            hole = None if mask is None else _hole(mask, height, width).to(self.device)
+            pixels = None if image is None else _pixels(image, height, width).to(self.device).astype(self.dtype)
+            hole = None if mask is None else _hole(mask, height, width).to(self.device).astype(self.dtype)
             known = None if image is None or self.fills and not start else self._latents(pixels, noise)
             given = noise(latent)
             if known is None or not start and mask is not None:

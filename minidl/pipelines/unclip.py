@@ -89,7 +89,7 @@ class _Drawing(ImagePipeline):
         return denoise(network, scheduler, noise(shape) * scheduler.init_noise_sigma, noise, behind)
 
     def _noise(self, noise, seed, count):
-        return noise or Noise(seeds(type(self).__name__, seed, count), self.device)
+        return noise or Noise(seeds(type(self).__name__, seed, count), self.device, self.dtype)
 
 
 class UnCLIP(_Drawing):
@@ -169,7 +169,7 @@ class UnCLIPVariations(_Drawing):
         pixels = replace(INPUTS, size=size, resize=size)(image)
         noise = self._noise(noise, seed, count)
         with no_grad():
-            vectors = self.image_encoder(Tensor(pixels[None]).to(self.device)).image_embeds
+            vectors = self.image_encoder(Tensor(pixels[None]).to(self.device).astype(self.dtype)).image_embeds
             vectors = ops.broadcast_to(vectors, (count, vectors.shape[1]))
             return self.draw(vectors, self.encode([""] * count, False), guidance, steps, super_res_steps, noise,
                              callback)

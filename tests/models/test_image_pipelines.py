@@ -244,6 +244,23 @@ def test_an_image_is_its_seeds_alone_and_in_a_batch(stable):
     assert (together[0] != together[1]).any()
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_other_dtypes_draw_nearly_the_same(stable, unclip, dtype):
+    """(unCLIP's first step divides by next to nothing: there some pixels may be others in float32, too.)"""
+    classes = DDPM(*small_classes())
+    calls = (stable, lambda: stable("cat", image=IMAGE, mask=HOLE, strength=0.7, steps=3, seed=5)), (
+        unclip, lambda: unclip("cat", prior_steps=2, steps=2, super_res_steps=2, seed=5)), (
+        classes, lambda: classes([1, 2], steps=3, seed=5))
+    for pipe, call in calls:
+        want = call()
+        try:
+            found = pipe.to("cpu", dtype)
+            assert str(pipe.dtype) == dtype and found is pipe
+            assert np.abs(call().astype(int) - want).mean() < 8
+        finally:
+            pipe.to("float32")
+
+
 def test_slices_draw_the_same(stable):
     whole = stable(["the cat", "dog"], steps=3, seed=5)
     stable.sliced = True

@@ -17,7 +17,7 @@ class Noise:
 
     Args:
         seeds: integers, one an image.
-        device, dtype: of what is drawn.
+        device, dtype: of what is drawn; the same numbers in every dtype, but for their rounding.
     """
 
     def __init__(self, seeds, device="cpu", dtype="float32"):
@@ -25,7 +25,8 @@ class Noise:
 
     def __call__(self, shape):
         """The next (N, *shape)."""
-        return ops.stack([ops.randn(shape, self.dtype, self.device, generator=g) for g in self.generators])
+        drawn = ops.stack([ops.randn(shape, "float32", self.device, generator=g) for g in self.generators])
+        return drawn.astype(self.dtype)
 
 
 def seeds(op, seed, count):
@@ -104,7 +105,8 @@ def sample_images(network, scheduler, count=1, labels=None, steps=50, guidance=3
     Raises:
         ArgumentError: a label that is none of the network's classes; no images are asked for.
     """
-    c, device = network.config, next(iter(network.parameters())).device
+    c, like = network.config, next(iter(network.parameters()))
+    device = like.device
     classes = c.num_class_embeds or 0
     if labels is not None:
         labels = np.asarray(labels).reshape(-1)
@@ -113,7 +115,7 @@ def sample_images(network, scheduler, count=1, labels=None, steps=50, guidance=3
             raise ArgumentError(message("sample_images", "labels", expected, labels.tolist()))
         count, labels = len(labels), labels.astype(np.int64)
     number("sample_images", "count", count, 1, whole=True)
-    noise = Noise(seeds("sample_images", seed, count), device)
+    noise = Noise(seeds("sample_images", seed, count), device, like.dtype)
     none = ops.full(count, max(classes - 1, 0), "int64", device)
     own = none if labels is None else ops.asarray(labels, device=device)
 

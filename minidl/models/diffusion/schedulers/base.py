@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from .... import ops
+from ....dtypes import HALVES
 from ....errors import ArgumentError, message, number
 from ....tensor import Tensor
 from ...config import ModelConfig, near
@@ -194,10 +195,11 @@ class Scheduler:
             expected = f"the next of timesteps, number {self.index} of {len(self.timesteps)}"
             raise ArgumentError(message(type(self).__name__, "timestep", expected, timestep,
                                         "set_timesteps begins anew."))
-        found = self.advance(output, sample, noise or (lambda: ops.randn(
-            sample.shape, device=sample.device).astype(sample.dtype)))
+        wide = "float32" if sample.dtype in HALVES else sample.dtype           # (x_0 may lie far out in between)
+        drawn = noise or (lambda: ops.randn(sample.shape, device=sample.device))
+        found = self.advance(output.astype(wide), sample.astype(wide), lambda: drawn().astype(wide))
         self.index += 1
-        return found
+        return found.astype(sample.dtype)
 
     def advance(self, output, sample, noise):
         """The step at `self.index`; arguments as of `step`, `noise` a function."""
