@@ -489,7 +489,8 @@ void conv_backward_input(const ConvBackwardInput& p) {
                 .outputs = filters.outputs,
                 .filter_row = s.columns.kernel,
                 .rows = {},
-                .columns = {}};
+                .columns = {},
+                .finish = {}};
   if (spreads(s)) {
     auto axis = [](const ConvAxis& a) { return Seen{a.count, 1, 1, 1, 0, a.count, 0, 1, 0, a.stride, a.size}; };
     c.rows = axis(s.rows), c.columns = axis(s.columns);
