@@ -16,7 +16,7 @@ void stride_1(const DepthwiseBackwardInput& p) {
   Scratch<float> weight(s.channels * taps);
   for (int64_t c = 0; c < s.channels; c++)
     for (int64_t k = 0; k < taps; k++) weight[c * taps + k] = p.weight[(c + 1) * taps - 1 - k];
-  depthwise_forward({p.g, weight, nullptr, p.gx, {s.n, s.channels, 1, flipped(s.rows), flipped(s.columns)}});
+  depthwise_forward({p.g, weight, nullptr, p.gx, {s.n, s.channels, 1, flipped(s.rows), flipped(s.columns)}, {}});
 }
 
 // Zeros around a plane of g: for loads of vectors up to one behind the last column, and of R rows.
